@@ -1,0 +1,1 @@
+"""What every process shares: settings, logs, metrics, health, signals, clients of ClickHouse and the vault."""

@@ -1,0 +1,174 @@
+"""Settings of every process: environment (VEILSTREAM_*), then a TOML file, then defaults.
+
+The file is named by VEILSTREAM_CONFIG. Settings are checked at start; a wrong or unknown one stops the
+process with a message that names it. A secret may come from a file: VEILSTREAM_CLICKHOUSE_PASSWORD_FILE and
+so on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "VEILSTREAM_"
+CONFIG_FILE = "VEILSTREAM_CONFIG"
+# Variables with the prefix that are no settings of a process: for the tests and for `run` itself.
+NOT_SETTINGS = frozenset({CONFIG_FILE, "VEILSTREAM_TEST_MEDIA", "VEILSTREAM_TEST_VECTORS"})
+SECRETS = ("clickhouse_password", "clickhouse_dashboard_password")
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names it and says what is expected."""
+
+
+class Settings(BaseSettings):
+    """All settings; a process uses those it needs. Sizes are bytes, times seconds, unless named otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    state: Path = Field(Path(".veilstream"), description="folder for everything the local stack keeps")
+    host: str = Field("127.0.0.1", description="address that the services listen on")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
+
+    # Kafka
+    kafka: str = Field("127.0.0.1:9092", min_length=1, description="bootstrap servers, host:port, comma between")
+    kafka_port: int = Field(9092, ge=1, le=65535, description="port of the local broker")
+    kafka_controller_port: int = Field(9093, ge=1, le=65535, description="controller port of the local broker")
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", description="put before every topic's name")
+    events_partitions: int = Field(8, ge=1, le=4096, description="partitions of events.raw")
+    replication_factor: int = Field(1, ge=1, description="replicas of every topic")
+    min_insync_replicas: int = Field(1, ge=1, description="replicas that must have a record before it counts")
+    raw_retention_hours: int = Field(168, ge=1, description="hard limit of personal data in events.raw, in hours")
+
+    # ClickHouse
+    clickhouse_url: str | None = Field(
+        None, pattern="^https?://", description="ClickHouse server; without it the embedded engine is started"
+    )
+    clickhouse_port: int = Field(8123, ge=1, le=65535, description="HTTP port of the embedded engine's front")
+    clickhouse_database: str = Field("veilstream", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="database")
+    clickhouse_user: str = Field("veilstream", description="user of the services")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="password of the services' user")
+    clickhouse_dashboard_user: str = Field("dashboard", description="user that may only read, for dashboards")
+    clickhouse_dashboard_password: SecretStr = Field(SecretStr(""), description="password of the dashboard user")
+    clickhouse_timeout: float = Field(60.0, gt=0, description="longest wait for an answer of ClickHouse")
+
+    # Sites and vault
+    sites_dir: Path | None = Field(None, description="folder of <id>.toml; default: sites.d in the state folder")
+    master_key_file: Path | None = Field(
+        None, description="file that wraps the vault's keys; default: master.key in the state folder"
+    )
+
+    # Collector
+    collector_port: int = Field(8080, ge=1, le=65535, description="port of the tracking API")
+    collector_admin_port: int = Field(8090, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
+    collector_processes: int = Field(1, ge=1, le=64, description="collector processes that share the port")
+    flush_min_ms: float = Field(5.0, gt=0, description="shortest flush interval, in milliseconds")
+    flush_max_ms: float = Field(250.0, gt=0, description="longest flush interval, in milliseconds")
+    packet_bytes: int = Field(256 * 1024, ge=1024, le=1 << 20, description="size at which a packet is closed")
+    packets_per_second: int = Field(200, ge=1, description="packets that one collector process sends at most")
+    collector_memory_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="events waiting for Kafka; beyond it requests are answered 503"
+    )
+
+    # Stream worker
+    worker_admin_port: int = Field(8091, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
+
+    # Video API
+    video_port: int = Field(8081, ge=1, le=65535, description="port of the video API")
+
+    @field_validator("kafka")
+    @classmethod
+    def _servers(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(f"{server.strip()!r} is not of the form host:port")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.flush_min_ms > self.flush_max_ms:
+            raise ValueError("flush_min_ms is larger than flush_max_ms")
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError("min_insync_replicas is larger than replication_factor")
+        return self
+
+    @property
+    def sites(self) -> Path:
+        """Folder of the sites' files."""
+        return self.sites_dir or self.state / "sites.d"
+
+    @property
+    def master_key(self) -> Path:
+        """File of the key that wraps the vault's keys."""
+        return self.master_key_file or self.state / "master.key"
+
+    @property
+    def clickhouse(self) -> str:
+        """Address of ClickHouse, or of the front over the embedded engine."""
+        return self.clickhouse_url or f"http://{self.host}:{self.clickhouse_port}"
+
+    def topic(self, name: str) -> str:
+        """The name of a topic on this installation's broker."""
+        return self.topic_prefix + name
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a child process; secrets included."""
+        out = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            if value is not None:
+                out[PREFIX + name.upper()] = str(value)
+        return out
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if file := os.environ.get(CONFIG_FILE):
+            sources += (TomlConfigSettingsSource(settings_cls, Path(file)),)
+        return sources
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings of this process; raises SettingsError that names every wrong setting."""
+    file = os.environ.get(CONFIG_FILE)
+    if file and not Path(file).is_file():
+        raise SettingsError(f"{CONFIG_FILE}={file}: there is no such file")
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in SECRETS:
+        variable = PREFIX + name.upper()
+        if name not in overrides and (path := os.environ.get(variable + "_FILE")):
+            try:
+                overrides[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise SettingsError(f"{variable}_FILE={path}: {error.strerror}") from None
+        known.add(variable + "_FILE")
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known | NOT_SETTINGS:
+            raise SettingsError(f"{variable} is not a setting; see `veilstream settings` for their names")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"{PREFIX}{name.upper()}: {problem['msg']}" if name else problem["msg"])
+        raise SettingsError("; ".join(lines)) from None

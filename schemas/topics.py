@@ -1,0 +1,70 @@
+"""The topics: names, partitions, how long they keep records.
+
+Topics that hold personal data use the broker's time (LogAppendTime), so that no client's clock can keep a
+record alive, and segments far shorter than the retention: a record leaves only when its *closed* segment
+expires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+EVENTS_RAW = "events.raw"
+INGEST_REPORTS = "ingest.reports"
+SITE_POLICIES = "site.policies"
+
+HOUR_MS = 3_600_000
+RECORD_LIMIT = 8 << 20  # largest record the topics take; a packet is closed at 256 KiB of events
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it is to be; `personal` says that its records hold personal data."""
+
+    name: str
+    partitions: int
+    replication: int
+    personal: bool
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def definitions(
+    *,
+    prefix: str = "",
+    events_partitions: int = 8,
+    replication: int = 1,
+    min_insync: int = 1,
+    raw_retention_hours: int = 168,
+) -> list[Topic]:
+    """All topics of an installation."""
+    common = {"min.insync.replicas": str(min_insync), "max.message.bytes": str(RECORD_LIMIT)}
+    personal = {
+        **common,
+        "message.timestamp.type": "LogAppendTime",
+        "compression.type": "producer",
+        "cleanup.policy": "delete",
+        "retention.ms": str(raw_retention_hours * HOUR_MS),
+        "segment.ms": str(max(raw_retention_hours * HOUR_MS // 28, 60_000)),
+    }
+    return [
+        Topic(prefix + EVENTS_RAW, events_partitions, replication, True, personal),
+        Topic(
+            prefix + INGEST_REPORTS,
+            1,
+            replication,
+            False,
+            {
+                **common,
+                "message.timestamp.type": "LogAppendTime",
+                "retention.ms": str(14 * 24 * HOUR_MS),
+                "segment.ms": str(24 * HOUR_MS),
+            },
+        ),
+        Topic(
+            prefix + SITE_POLICIES,
+            1,
+            replication,
+            False,
+            {**common, "cleanup.policy": "compact", "segment.ms": str(24 * HOUR_MS)},
+        ),
+    ]

@@ -1,0 +1,73 @@
+"""Site files: what is right is taken, what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.packets import Role
+from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites, token_hash
+
+
+def test_site_over_default(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text('timezone = "Asia/Tokyo"\n[privacy]\nmask_bytes = 3\nkeep_fragment = true\n')
+    (tmp_path / "7.toml").write_text(
+        f'name = "Shop"\ndomains = ["B.example", "a.example"]\n[tokens]\n{token_hash("secret")} = "write"\n'
+        "[privacy]\nmask_bytes = 1\n"
+    )
+    site = load_sites(tmp_path).by_id[7]
+    assert site.policy.timezone == "Asia/Tokyo"
+    assert site.policy.mask_bytes == 1
+    assert site.policy.keep_fragment
+    assert site.policy.domains == ("a.example", "b.example")
+    assert (site.role("secret"), site.role("Secret")) == (Role.WRITE, Role.NONE)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("2.toml", "nme = 1", "2.toml.*nme"),
+        ("2.toml", 'timezone = "Mars/Base"', "2.toml.*timezone"),
+        ("2.toml", 'timezone = "../etc/passwd"', "2.toml.*timezone"),
+        ("2.toml", 'domains = ["http://x.example/"]', "2.toml.*domains"),
+        ("2.toml", '[tokens]\nab = "view"', "2.toml.*tokens"),
+        ("2.toml", f'[tokens]\n{"a" * 64} = "none"', "2.toml.*role"),
+        ("2.toml", "[privacy]\nmask_bytes = 9", "2.toml.*mask_bytes"),
+        ("2.toml", "shards = 0", "2.toml.*shards"),
+        ("2.toml", "x", "2.toml.*TOML"),
+        ("0.toml", "", "0.toml.*id"),
+        ("01.toml", "", "01.toml.*id"),
+        ("shop.toml", "", "shop.toml.*id"),
+        ("default.toml", 'name = "x"', "default.toml.*name"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, file: str, text: str, message: str) -> None:
+    (tmp_path / "1.toml").write_text("")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(SitesError, match=message):
+        load_sites(tmp_path)
+
+
+def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
+    (tmp_path / "1.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(SitesError, match=r"1\.toml.*UTF-8"):
+        load_sites(tmp_path)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SitesError, match="no such folder"):
+        load_sites(tmp_path / "missing")
+
+
+def test_version_names_what_is_in_force_and_nothing_else() -> None:
+    a = PolicySet({2: SitePolicy(mask_bytes=3), 1: SitePolicy(domains=("x.example",))})
+    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(mask_bytes=3)})
+    assert a.version == b.version == PolicySet.load(a.dump()).version
+    assert len(a.version) == 16
+    assert a.version != PolicySet({1: SitePolicy(domains=("x.example",))}).version
+
+
+def test_a_record_that_is_no_set_is_refused() -> None:
+    with pytest.raises(SitesError):
+        PolicySet.load(b'{"1": {"mask_bits": 2}}')
