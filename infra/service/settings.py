@@ -78,12 +78,51 @@ class Settings(BaseSettings):
     collector_memory_bytes: int = Field(
         256 << 20, ge=1 << 20, description="events waiting for Kafka; beyond it requests are answered 503"
     )
+    collector_body_bytes: int = Field(8 << 20, ge=1024, description="longest body; beyond it the answer is 413")
+    collector_connections: int = Field(20_000, ge=1, description="open connections of one collector process")
+    collector_head_seconds: float = Field(10.0, gt=0, description="longest time a request's head may take")
+    collector_body_seconds: float = Field(60.0, gt=0, description="longest time a whole request may take")
+    collector_idle_seconds: float = Field(75.0, gt=0, description="time after which an idle connection is closed")
+    collector_wait_seconds: float = Field(
+        30.0, gt=0, description="longest wait for Kafka; then the answer is 503 and the event's fate unknown"
+    )
+    collector_request_seconds: float = Field(10.0, gt=0, description="longest wait for one answer of a broker")
+    collector_delivery_seconds: float = Field(
+        20.0, gt=0, description="after which a producer that fails is replaced; more than collector_request_seconds"
+    )
+    collector_stop_seconds: float = Field(15.0, gt=0, description="deadline of an orderly stop")
 
     # Stream worker
     worker_admin_port: int = Field(8091, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
 
     # Video API
     video_port: int = Field(8081, ge=1, le=65535, description="port of the video API")
+    video_partitions: int = Field(4, ge=1, le=4096, description="partitions of video.jobs, so most media workers")
+    video_folder: Path | None = Field(
+        None, description="folder that videos are taken from; default: videos in the state folder"
+    )
+
+    # Media worker
+    video_worker_admin_port: int = Field(8092, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
+    video_output_folder: Path | None = Field(
+        None, description="folder for posters and storyboards; default: thumbnails in the state folder"
+    )
+    video_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it counts as failed")
+    video_job_seconds: float = Field(300.0, gt=0, description="longest time for one attempt at a video")
+    video_drain_seconds: float = Field(20.0, ge=0, description="after SIGTERM, how long a video may still take")
+    video_memory_bytes: int = Field(4 << 30, ge=1 << 30, description="address space of the process that decodes")
+    video_max_bytes: int = Field(64 << 30, ge=1, description="largest file of a video")
+    video_max_pixels: int = Field(8192 * 4608, ge=1, description="largest picture of a video, width times height")
+    video_max_seconds: float = Field(86400.0, gt=0, description="longest video")
+    video_max_streams: int = Field(64, ge=1, description="most streams in a video's file")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _local_broker(cls, values: Any) -> Any:
+        """Without another address, Kafka is the local broker, on whatever port that is."""
+        if isinstance(values, dict) and "kafka" not in values and "kafka_port" in values:
+            return {**values, "kafka": f"127.0.0.1:{values['kafka_port']}"}
+        return values
 
     @field_validator("kafka")
     @classmethod
@@ -100,6 +139,8 @@ class Settings(BaseSettings):
             raise ValueError("flush_min_ms is larger than flush_max_ms")
         if self.min_insync_replicas > self.replication_factor:
             raise ValueError("min_insync_replicas is larger than replication_factor")
+        if self.collector_delivery_seconds < self.collector_request_seconds:
+            raise ValueError("collector_delivery_seconds is less than collector_request_seconds")
         return self
 
     @property
@@ -111,6 +152,20 @@ class Settings(BaseSettings):
     def master_key(self) -> Path:
         """File of the key that wraps the vault's keys."""
         return self.master_key_file or self.state / "master.key"
+
+    def password_file(self, name: str) -> Path:
+        """Where `up` keeps a password that it made for the local stack."""
+        return self.state / "passwords" / name
+
+    @property
+    def videos(self) -> Path:
+        """Folder that videos are taken from."""
+        return self.video_folder or self.state / "videos"
+
+    @property
+    def thumbnails(self) -> Path:
+        """Folder of the media workers' outputs."""
+        return self.video_output_folder or self.state / "thumbnails"
 
     @property
     def clickhouse(self) -> str:
@@ -165,10 +220,22 @@ def load_settings(**overrides: Any) -> Settings:
         if variable.startswith(PREFIX) and variable not in known | NOT_SETTINGS:
             raise SettingsError(f"{variable} is not a setting; see `veilstream settings` for their names")
     try:
-        return Settings(**overrides)
+        return _local_passwords(Settings(**overrides))
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):
             name = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{PREFIX}{name.upper()}: {problem['msg']}" if name else problem["msg"])
         raise SettingsError("; ".join(lines)) from None
+
+
+def _local_passwords(settings: Settings) -> Settings:
+    """Passwords that are not set are those `up` made for the local stack, where it made them."""
+    if settings.clickhouse_url:
+        return settings
+    found = {
+        name: SecretStr(path.read_text().strip())
+        for name in SECRETS
+        if not getattr(settings, name).get_secret_value() and (path := settings.password_file(name)).is_file()
+    }
+    return settings.model_copy(update=found)

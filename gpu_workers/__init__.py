@@ -1,0 +1,1 @@
+"""Thumbnails: the job loop, the pipelines on GPU and CPU, frame choice, storage."""

@@ -1,0 +1,5 @@
+"""`python -m infra.cli` is the `veilstream` command."""
+
+from infra.cli import main
+
+main()

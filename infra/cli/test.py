@@ -1,0 +1,55 @@
+"""`veilstream test`: checks of style, types and imports, then the test suite."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
+TOP = Path(__file__).parents[2]
+
+
+def checks() -> dict[str, list[str]]:
+    """What runs before the tests, by name."""
+    tools = Path(sys.executable).parent
+    return {
+        "ruff check": [str(tools / "ruff"), "check"],
+        "ruff format": [str(tools / "ruff"), "format", "--check"],
+        "mypy --strict": [str(tools / "mypy"), "--strict"],
+        "import contracts": [str(tools / "lint-imports"), "--no-cache"],
+    }
+
+
+def command(
+    context: typer.Context,
+    long: Annotated[bool, typer.Option("--long", help="Also run the tests that take long.")] = False,
+) -> None:
+    """Check style, types and imports, then run the tests; further arguments go to pytest.
+
+    All of it runs, whatever fails; the exit status is 0 only when nothing did. The last lines are pytest's.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("VEILSTREAM_")}
+    env.update((k, v) for k, v in os.environ.items() if k.startswith("VEILSTREAM_TEST_"))
+    failed = []
+    for name, arguments in checks().items():
+        began = time.monotonic()
+        done = subprocess.run(arguments, cwd=TOP, env=env, capture_output=True, text=True, check=False)
+        verdict = "ok" if done.returncode == 0 else "FAILED"
+        print(f"{name}: {verdict} ({time.monotonic() - began:.1f} s)", flush=True)
+        if done.returncode:
+            failed.append(name)
+            print(done.stdout + done.stderr, flush=True)
+    pytest = [sys.executable, "-m", "pytest", *(("-m", "long or not long") if long else ()), *context.args]
+    if failed:
+        print(f"failed before the tests: {', '.join(failed)}", flush=True)
+    try:
+        status = subprocess.run(pytest, cwd=TOP, env=env, check=False).returncode
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(status or (1 if failed else 0))
