@@ -1,4 +1,4 @@
-"""Migrations on the real engine: they apply once, resume, refuse what does not fit, and agree with the Arrow schemas."""
+"""Migrations on the real engine: they apply once, resume, refuse what does not fit, and agree with Arrow."""
 
 from __future__ import annotations
 

@@ -1,0 +1,101 @@
+"""The local Kafka broker: one node that is broker and controller (KRaft), on loopback only, one JVM.
+
+Its jars are fetched by `./run` from the pom beside this file.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).parents[3]
+LIBS = TOP / ".veilstream/kafka/libs"
+HOST = "127.0.0.1"
+HEAP = "512m"
+LARGEST_RECORD = 8 << 20  # bytes
+LOGGING = Path(__file__).with_name("log4j2.properties")
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+message.max.bytes={largest}
+replica.fetch.max.bytes={largest}
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+# A broker that was killed is taken back when its old session has ended.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+num.network.threads=2
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=16777216
+log.retention.check.interval.ms=60000
+"""
+
+
+class KafkaError(Exception):
+    """The broker cannot be prepared; the message says why."""
+
+
+def prepare(folder: Path, *, port: int, controller_port: int) -> Path:
+    """Writes server.properties into `folder` and formats the data folder once; returns the file.
+
+    Formatting happens in a draft that is renamed, so data is either formatted or not there. Raises KafkaError.
+    """
+    if not any(LIBS.glob("kafka_2.13-*.jar")):
+        raise KafkaError(f"Kafka's jars are not in {LIBS}; ./run prepare fetches them")
+    folder.mkdir(parents=True, exist_ok=True)
+    data, properties = folder / "data", folder / "server.properties"
+
+    def write(path: Path, logs: Path) -> None:
+        text = PROPERTIES.format(
+            host=HOST, port=port, controller_port=controller_port, data=logs, largest=LARGEST_RECORD
+        )
+        path.write_text(text.replace("\\", "\\\\"))
+
+    if not data.exists():
+        draft, draft_properties = folder / "data.new", folder / "format.properties"
+        shutil.rmtree(draft, ignore_errors=True)
+        write(draft_properties, draft)
+        _format(draft_properties)
+        draft.rename(data)
+        draft_properties.unlink()
+    write(properties, data)
+    return properties
+
+
+def _java(*options: str) -> list[str]:
+    return ["java", *options, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{LIBS}/*"]
+
+
+def _tool(*arguments: str) -> str:
+    command = [*_java("-XX:TieredStopAtLevel=1", "-Xmx128m"), "kafka.tools.StorageTool", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise KafkaError(f"java: {error.strerror}; ./run prepare installs it") from None
+    if done.returncode:
+        raise KafkaError(f"the broker's storage cannot be formatted: {' '.join((done.stdout + done.stderr).split())}")
+    return done.stdout.strip()
+
+
+def _format(properties: Path) -> None:
+    cluster = _tool("random-uuid").splitlines()[-1]
+    _tool("format", "-t", cluster, "-c", str(properties))
+
+
+def command(properties: Path) -> list[str]:
+    """The command line of the broker."""
+    heap = (f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+ExitOnOutOfMemoryError", "-XX:MaxGCPauseMillis=20")
+    return [*_java(*heap, "-Djava.awt.headless=true"), "kafka.Kafka", str(properties)]

@@ -1,0 +1,132 @@
+"""What tests share: one real broker and one real engine per test run, unique topics and database per test.
+
+The tests run one after another: on two cores a broker and an engine leave nothing for a second test process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.stack import Stack, install, isolated, new_ports
+from infra.service.clickhouse import connect
+from infra.service.settings import Settings
+from tests.services import Service, Services
+
+SettingsMaker = Callable[..., Settings]
+Starter = Callable[..., Service]
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Kafka broker and the front over the embedded engine, for the whole test run."""
+    folder = tmp_path_factory.mktemp("stack")
+    with Stack(isolated(folder), ["kafka", "front"], owned=True) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    """The shared stack, whole again whatever an earlier test did to it."""
+    shared_stack.start()
+    return shared_stack
+
+
+@pytest.fixture
+def make_settings(stack: Stack, tmp_path: Path) -> Iterator[SettingsMaker]:
+    """Makes settings on the stack, with topics, database, state folder and service ports of their own.
+
+    All settings of one test share topics and database; state folder and ports are new with every call.
+    """
+    name = f"t{secrets.token_hex(6)}"
+    made: list[Settings] = []
+
+    def make(**overrides: Any) -> Settings:
+        base = stack.settings
+        shared = ("kafka_port", "kafka_controller_port", "clickhouse_port")
+        ports = {name: port for name, port in new_ports().items() if name not in shared}
+        values: dict[str, Any] = {
+            "state": tmp_path / f"state{len(made)}",
+            "topic_prefix": f"{name}.",
+            "events_partitions": 4,
+            "clickhouse_database": name,
+            **ports,
+            **overrides,
+        }
+        made.append(base.model_copy(update=values))
+        made[-1].state.mkdir(parents=True, exist_ok=True)
+        return made[-1]
+
+    yield make
+    if made and made[0].clickhouse == stack.settings.clickhouse and stack.running():
+        with connect(stack.settings, database="default") as client:
+            for database in {settings.clickhouse_database for settings in made}:
+                client.command(f"DROP DATABASE IF EXISTS {database}")
+
+
+@pytest.fixture
+def settings(make_settings: SettingsMaker) -> Settings:
+    """Settings of one test; tables and topics are not made yet."""
+    return make_settings()
+
+
+@pytest.fixture
+def installation(settings: Settings) -> Settings:
+    """Settings of one test whose tables, secrets, topics and default site are there."""
+    install(settings)
+    return settings
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Starts services; whatever runs at the end of the test is killed."""
+    started = Services(tmp_path)
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def start_collector(services: Services) -> Starter:
+    """`start_collector(settings, wait=True)` starts a collector process."""
+
+    def start(settings: Settings, *, wait: bool = True) -> Service:
+        return services.start("collector", settings, wait=wait)
+
+    return start
+
+
+@pytest.fixture
+def start_worker(services: Services) -> Starter:
+    """`start_worker(settings, wait=True)` starts a stream worker process."""
+
+    def start(settings: Settings, *, wait: bool = True) -> Service:
+        return services.start("worker", settings, wait=wait)
+
+    return start
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set")
+    path = Path(value)
+    if not path.is_dir():
+        pytest.fail(f"{variable}={value} is not a folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder of shared test vectors."""
+    return _folder("VEILSTREAM_TEST_VECTORS")
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """The folder of shared test videos."""
+    return _folder("VEILSTREAM_TEST_MEDIA")
