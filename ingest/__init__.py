@@ -1,0 +1,1 @@
+"""The collector: tracking requests in, packets on Kafka out, every answer after the acknowledgement."""

@@ -1,0 +1,156 @@
+"""The bulk request: JSON `{"requests": ["?idsite=1&...", {...}], "token_auth": "...", "send_image": 0}`. Pure.
+
+A body is a bulk when it contains "requests" behind its first byte, whatever its content type says. Items are read one
+by one, and a bad one hurts no other. Text that is not Unicode (the log importer sends undecodable bytes of a log as
+lone surrogates) costs only itself: it goes on as the bytes it was.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import msgspec
+
+from ingest import headers
+from ingest.directory import Directory
+from ingest.headers import Fields
+from ingest.requests import Refused, Row, judge, repeat_of_body, repeat_of_key
+from schemas.reasons import Invalid
+
+DEPTH_LIMIT = 8  # of objects within an item
+
+
+class BadBulk(ValueError):
+    """The body is not a bulk; the message says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A bulk that was read. `events`: (partition, row). `invalid`: (place in the list, reason)."""
+
+    events: list[tuple[int, Row]]
+    invalid: list[tuple[int, Invalid]]
+    quiet: bool  # asked for no answer: 204
+    superuser: bool  # may see which items were invalid
+
+    def answer(self) -> bytes:
+        """The JSON that Matomo answers with."""
+        body: dict[str, Any] = {
+            "status": "success",
+            "tracked": len(self.events),
+            "invalid": len(self.invalid),
+        }
+        if self.invalid and self.superuser:
+            body["invalid_indices"] = [index for index, _ in self.invalid]
+        return msgspec.json.encode(body)
+
+
+def is_bulk(body: bytes) -> bool:
+    """Whether a POST's body is a bulk."""
+    return body.find(b'"requests"') > 0 or body.find(b"'requests'") > 0
+
+
+def read(body: bytes, fields: Fields, address: bytes, received_ms: int, directory: Directory) -> Bulk:
+    """All events of a bulk; raises BadBulk when the body as a whole cannot be read."""
+    content = _parse(body)
+    if not isinstance(content, dict) or not isinstance(items := content.get("requests"), list):
+        raise BadBulk('The body must be a JSON object whose "requests" is a list.')
+    token = content.get("token_auth")
+    token = token if isinstance(token, str) else ""
+    count = len(items)
+    key = fields.get("idempotency-key")
+    repeat = b"" if key is not None or count < 2 else repeat_of_body(body)
+    signals = headers.flags(fields)
+    agent = headers.text(fields.get("user-agent", b""), headers.AGENT_LIMIT)
+    language = headers.text(fields.get("accept-language", b""), headers.LANGUAGE_LIMIT)
+    hints = headers.hints(fields)
+    events: list[tuple[int, Row]] = []
+    invalid: list[tuple[int, Invalid]] = []
+    for index, item in enumerate(items):
+        try:
+            query = item_query(item)
+        except (UnicodeError, RecursionError):
+            invalid.append((index, Invalid.UNREADABLE))
+            continue
+        if query is None:
+            continue
+        judged = judge(query, directory, token)
+        if isinstance(judged, Refused):
+            invalid.append((index, judged.reason))
+            continue
+        row = (
+            received_ms,
+            judged.place.site,
+            address,
+            judged.role,
+            judged.flags | signals,
+            agent,
+            language,
+            "" if b"uadata" in judged.special else hints,
+            judged.query,
+            repeat if key is None else repeat_of_key(key, judged.place.site, judged.token),
+            count,
+            index,
+        )
+        events.append((judged.place.partition, row))
+    quiet = str(content.get("send_image", "")) in ("0", "False")
+    return Bulk(events, invalid, quiet, directory.superuser(token) if token else False)
+
+
+def item_query(item: Any) -> bytes | None:
+    """The raw query string of an item; None for one that is empty and is skipped without a count."""
+    if isinstance(item, str):
+        query = item.partition("?")[2].partition("#")[0]
+        return _bytes(query) if query else None
+    if isinstance(item, dict) and item:
+        pairs: list[bytes] = []
+        for name, value in item.items():
+            _pairs(_quoted(name), value, pairs, DEPTH_LIMIT)
+        return b"&".join(pairs)
+    return None
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise BadBulk("The body is nested too deep.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        # Accepts lone surrogates, both written as escapes and as what surrogateescape makes of stray bytes.
+        return json.loads(body.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        raise BadBulk("The body is not JSON.") from None
+
+
+def _bytes(text: str) -> bytes:
+    if text.isascii():
+        return text.encode("ascii")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _quoted(text: str) -> bytes:
+    return quote_from_bytes(_bytes(text), safe="[]").encode("ascii")
+
+
+def _pairs(name: bytes, value: Any, pairs: list[bytes], depth: int) -> None:
+    """Appends name=value as PHP's http_build_query writes it: a[b][0]=c for what is nested."""
+    if isinstance(value, str):
+        pairs.append(name + b"=" + _quoted(value))
+    elif isinstance(value, bool):
+        pairs.append(name + (b"=1" if value else b"=0"))
+    elif isinstance(value, int | float):
+        pairs.append(name + b"=" + repr(value).encode("ascii"))
+    elif depth and isinstance(value, dict):
+        for key, inner in value.items():
+            _pairs(name + b"[" + _quoted(key) + b"]", inner, pairs, depth - 1)
+    elif depth and isinstance(value, list):
+        for key, inner in enumerate(value):
+            _pairs(name + b"[%d]" % key, inner, pairs, depth - 1)

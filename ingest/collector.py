@@ -1,0 +1,312 @@
+"""The collector's process: `python -m ingest.collector`.
+
+Starts with the sites' files, listens, and reaches Kafka in the background; until then requests wait in memory. Stops
+on SIGTERM: unready, no new connection, everything in hand is sent, acknowledged and answered, a last report, exit 0.
+A process that is killed loses nothing that it has acknowledged, because it answers after Kafka does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import secrets
+import sys
+import time
+from collections.abc import Callable
+
+import uvloop
+
+from infra.service import logs
+from infra.service.health import AdminServer, Health, Progress
+from infra.service.settings import Settings, SettingsError, load_settings
+from infra.service.signals import on_stop
+from ingest import metrics
+from ingest.answers import Answers
+from ingest.directory import Directory
+from ingest.packing import Delivery, Pace, Packing, Record
+from ingest.policies import Policies
+from ingest.producer import KafkaDelivery
+from ingest.reports import Books
+from ingest.server import Limits, Server
+from ingest.tracking import Tracking
+from schemas import reports, topics
+from schemas.sites import SitesError
+
+log = logs.logger("ingest.collector")
+
+TICK_SECONDS = 0.25
+REPORT_SECONDS = 0.5  # twice as often as is promised
+SITES_SECONDS = 3.0  # between looks at the sites' files
+STUCK_SECONDS = 10.0  # without a tick the process counts as dead
+SPARE_FILES = 100  # for Kafka, the admin port, the sites' files
+GARBAGE = (50_000, 20, 50)  # thresholds of the garbage collector
+STOP_MARGIN = 5.0  # beyond the deadline, before the process is ended hard
+
+BAD_START = 2  # exit status: a setting or a site is wrong, or a port is taken
+
+
+class Collector:
+    """Everything of one process, put together."""
+
+    def __init__(self, settings: Settings, delivery: Callable[[Callable[[], None]], Delivery]) -> None:
+        """`delivery(resume)` makes the way to Kafka. Raises SitesError."""
+        self.settings = settings
+        self.writer = secrets.randbits(64)
+        self.books = Books(self.writer, now_ms())
+        self.progress = Progress("the event loop", STUCK_SECONDS)
+        self.delivery = delivery(self._acknowledged)
+        self.policies = Policies(
+            settings.sites,
+            settings.events_partitions,
+            settings.topic(topics.SITE_POLICIES),
+            self.delivery,
+            self._published,
+        )
+        directory = self.policies.load()
+        self.packing = Packing(
+            writer=self.writer,
+            topic=settings.topic(topics.EVENTS_RAW),
+            partitions=settings.events_partitions,
+            policy=directory.version,
+            delivery=self.delivery,
+            books=self.books,
+            pace=Pace(settings.packets_per_second, settings.flush_min_ms / 1000, settings.flush_max_ms / 1000),
+            packet_bytes=settings.packet_bytes,
+            memory_bytes=settings.collector_memory_bytes,
+            stored=self._stored,
+        )
+        self.tracking = Tracking(directory, self.packing)
+        self.server = Server(self.tracking, limits_of(settings), Answers())
+        self.tracking.server = self.server
+        self.bytes = 0  # of acknowledged packets
+        self._policies_ready = False
+        self._reporting = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> int:
+        """Listens; returns the port. Raises OSError when it is taken."""
+        port = await self.server.start(self.settings.host, self.settings.collector_port)
+        self.policies.publish(self.tracking.directory)
+        self._tasks = [
+            asyncio.create_task(self._tick()),
+            asyncio.create_task(self.policies.watch(SITES_SECONDS)),
+        ]
+        return port
+
+    async def stop(self, seconds: float) -> int:
+        """Drains within about `seconds`. Returns the number of packets that were not acknowledged."""
+        deadline = time.monotonic() + seconds
+        self.server.drain()
+        # Requests that are half here get a part of the time, what is packed the rest.
+        half = time.monotonic() + seconds / 2
+        while not self.server.idle() and time.monotonic() < half:
+            self.packing.flush()
+            await asyncio.sleep(0.01)
+        while not self.packing.empty() and time.monotonic() < deadline - 1.0:
+            self.packing.flush()
+            await asyncio.sleep(0.01)
+        abandoned = self.packing.give_up() if not self.packing.empty() else 0
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.sleep(0)
+        await self._last_report(deadline)
+        self.server.stop()
+        return abandoned
+
+    def ready(self) -> str:
+        """Why the collector should get no requests now; "" when it should."""
+        if not self._policies_ready:
+            return getattr(self.delivery, "problem", "") or "the policies are not published yet"
+        if self.packing.oldest_age() > self.settings.collector_wait_seconds:
+            return "Kafka does not acknowledge"
+        if self.packing.full(self.server.receiving):
+            return "too many events wait for Kafka"
+        return ""
+
+    # Called by the parts
+
+    def _acknowledged(self) -> None:
+        self.packing.acknowledged()
+
+    def _published(self, directory: Directory) -> None:
+        self._policies_ready = True
+        self.packing.publish(directory.version)
+        if directory.version != self.packing.policy:
+            self.packing.adopt(directory.version)
+        self.tracking.directory = directory
+
+    def _stored(self, size: int, seconds: float) -> None:
+        self.bytes += size
+        metrics.flush_seconds.observe(seconds)
+
+    async def _tick(self) -> None:
+        due = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.progress.mark()
+            self.packing.tick(self.settings.collector_wait_seconds)
+            watch = getattr(self.delivery, "watch", None)
+            if watch is not None:
+                watch()
+            if time.monotonic() >= due and self.books.changed and not self._reporting:
+                due = time.monotonic() + REPORT_SECONDS
+                self._report(final=False)
+
+    def _report(self, *, final: bool) -> None:
+        def done() -> None:
+            self._reporting = False
+
+        self._reporting = True
+        value = reports.encode(self.books.report(now_ms(), final))
+        key = b"%016x" % self.writer
+        topic = self.settings.topic(topics.INGEST_REPORTS)
+        self.delivery.send(Record(topic, value, done, key=key, partition=0))
+
+    async def _last_report(self, deadline: float) -> None:
+        # An earlier report that is still on its way must not come after the last one.
+        while self._reporting and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        if not self._reporting:
+            self._report(final=True)
+        while self._reporting and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What one client may use."""
+    return Limits(
+        body_bytes=settings.collector_body_bytes,
+        head_seconds=settings.collector_head_seconds,
+        body_seconds=settings.collector_body_seconds,
+        idle_seconds=settings.collector_idle_seconds,
+        connections=min(settings.collector_connections, open_files() - SPARE_FILES),
+    )
+
+
+def open_files() -> int:
+    """How many files the process may have open, after raising the soft limit to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+
+
+def show_metrics(collector: Collector) -> None:
+    """Puts the collector's numbers on /metrics."""
+    tracking, packing, books, server = collector.tracking, collector.packing, collector.books, collector.server
+    numbers = metrics.Numbers()
+    numbers.counter(
+        "collector_answers",
+        "requests",
+        "Requests answered, by HTTP status",
+        "status",
+        lambda: {str(status): count for status, count in server.answered.items()},
+    )
+    numbers.counter(
+        "collector_refused",
+        "events",
+        "Events and items that were refused, by reason",
+        "reason",
+        lambda: {str(reason): count for reason, count in tracking.invalid.items()},
+    )
+    numbers.plain("collector_accepted", "events", "Events put into packets", lambda: tracking.accepted)
+    numbers.plain("collector_acknowledged", "events", "Events acknowledged by Kafka", lambda: books.events)
+    numbers.plain("collector_acknowledged", "packets", "Packets acknowledged by Kafka", lambda: books.packets)
+    numbers.plain("collector_acknowledged", "bytes", "Bytes of acknowledged packets", lambda: collector.bytes)
+    numbers.plain(
+        "collector_unknown", "events", "Events answered 503 whose packet is still tried", lambda: packing.unknown
+    )
+    numbers.plain("collector_gone", "clients", "Answers whose client had left", lambda: server.gone)
+    numbers.plain(
+        "collector_replaced",
+        "producers",
+        "Kafka producers that gave up and were replaced",
+        lambda: getattr(collector.delivery, "replaced", 0),
+    )
+    numbers.gauge("collector_waiting", "bytes", "Events that wait for Kafka", lambda: packing.waiting)
+    numbers.gauge("collector_receiving", "bytes", "Bodies that are not whole yet", lambda: server.receiving)
+    numbers.gauge("collector_open", "connections", "Open connections", lambda: len(server.connections))
+    numbers.register()
+
+
+def kafka_delivery(settings: Settings, resume: Callable[[], None]) -> KafkaDelivery:
+    """The way to the installation's Kafka."""
+    return KafkaDelivery(
+        settings.kafka,
+        {
+            settings.topic(topics.SITE_POLICIES): 1,
+            settings.topic(topics.EVENTS_RAW): settings.events_partitions,
+            settings.topic(topics.INGEST_REPORTS): 1,
+        },
+        client="veilstream-collector",
+        request_timeout=settings.collector_request_seconds,
+        delivery_timeout=settings.collector_delivery_seconds,
+        resume=resume,
+    )
+
+
+async def serve(settings: Settings) -> int:
+    """Runs until told to stop; returns the exit status."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    delivery: KafkaDelivery | None = None
+
+    def make(resume: Callable[[], None]) -> Delivery:
+        nonlocal delivery
+        delivery = kafka_delivery(settings, resume)
+        return delivery
+
+    try:
+        collector = Collector(settings, make)
+    except SitesError as error:
+        log.error("sites_refused", problem=str(error))
+        return BAD_START
+    assert delivery is not None
+    health = Health(live=collector.progress.check, ready=collector.ready)
+    try:
+        admin = AdminServer(settings.host, settings.collector_admin_port, health).start()
+        port = await collector.start()
+    except OSError as error:
+        log.error("port_taken", port=settings.collector_port, problem=error.strerror or str(error))
+        return BAD_START
+    show_metrics(collector)
+
+    def stop() -> None:
+        health.stopping()
+        stopping.set()
+
+    on_stop(stop, deadline=settings.collector_stop_seconds + STOP_MARGIN, loop=loop)
+    delivery.start()
+    # What lives as long as the process is not looked at again, and what a request makes is mostly gone before a look.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
+    log.info("listening", host=settings.host, port=port, admin_port=admin.port, writer=f"{collector.writer:016x}")
+    await stopping.wait()
+    abandoned = await collector.stop(settings.collector_stop_seconds)
+    await delivery.close(1.0)
+    admin.stop()
+    books = collector.books
+    log.info("stopped", packets=books.packets, events=books.events, abandoned_packets=abandoned)
+    return 0
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def main() -> int:
+    """The process; returns the exit status."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(f"collector: {error}", file=sys.stderr)
+        return BAD_START
+    logs.configure("collector", settings.log_level)
+    return uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The sites in force, laid out for the hot path: one look-up by the raw text of `idsite`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.packets import Role
+from schemas.routing import partition_of
+from schemas.sites import Site, Sites, token_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A known site: its id, the partition of its events, and its tokens (hash -> role)."""
+
+    site: int
+    partition: int
+    tokens: Mapping[str, Role]
+
+
+class Directory:
+    """All known sites under one version of the policies. `version`: 16 bytes, as packets name it."""
+
+    __slots__ = ("places", "policies", "superusers", "version")
+
+    def __init__(self, sites: Sites, partitions: int) -> None:
+        self.policies = sites.policies
+        self.version = sites.policies.version
+        # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
+        self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
+        self.superusers = frozenset(
+            digest for site in sites.by_id.values() for digest, role in site.tokens.items() if role is Role.SUPERUSER
+        )
+
+    def find(self, site: int) -> Place | None:
+        """The place of a site by number."""
+        return self.places.get(b"%d" % site)
+
+    def superuser(self, token: str) -> bool:
+        """Whether a token is a superuser's on any site."""
+        return bool(self.superusers) and token_hash(token) in self.superusers
+
+
+def _place(site: Site, partitions: int) -> Place:
+    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens)

@@ -1,0 +1,117 @@
+"""The request headers that the collector reads, and what they say. No other header leaves the collector."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from schemas.packets import Flag
+
+Fields = Mapping[str, bytes]
+
+AGENT_LIMIT = 1024  # bytes kept of a User-Agent
+LANGUAGE_LIMIT = 256  # bytes kept of an Accept-Language
+HINT_LIMIT = 512  # bytes kept of each client hint
+
+# Both framing headers fill one field: either says that a body follows.
+_ALIASES = {"content-length": "length", "transfer-encoding": "length"}
+_HINTS = (
+    "sec-ch-ua",
+    "sec-ch-ua-arch",
+    "sec-ch-ua-bitness",
+    "sec-ch-ua-form-factors",
+    "sec-ch-ua-full-version",
+    "sec-ch-ua-full-version-list",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-model",
+    "sec-ch-ua-platform",
+    "sec-ch-ua-platform-version",
+)
+_READ = frozenset(
+    (
+        "accept-language",
+        "connection",
+        "cookie",
+        "dnt",
+        "expect",
+        "idempotency-key",
+        "origin",
+        "purpose",
+        "referer",
+        "sec-gpc",
+        "sec-purpose",
+        "upgrade",
+        "user-agent",
+        "x-do-not-track",
+        "x-moz",
+        "x-purpose",
+    )
+).union(_HINTS)
+_HINT_NAMES = frozenset(_HINTS)
+_SIGNALS = frozenset(("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "x-do-not-track", "x-moz", "x-purpose"))
+
+# Spellings of header names that were seen -> field, or None for a header that is not read. Bounded; the hot path
+# looks here first and calls `field_of` for what is new.
+KNOWN: dict[bytes, str | None] = {}
+KNOWN_LIMIT = 4096
+UNKNOWN = ""
+
+_cookies = re.compile(
+    rb"(?:^|;)[ \t]*(matomo_ignore|piwik_ignore|mtm_consent_removed|mtm_consent|mtm_cookie_consent)=[^;]"
+).findall
+_COOKIE_FLAGS: dict[bytes, int] = {
+    b"matomo_ignore": Flag.OPT_OUT,
+    b"piwik_ignore": Flag.OPT_OUT,
+    b"mtm_consent_removed": Flag.OPT_OUT,
+    b"mtm_consent": Flag.CONSENT,
+    b"mtm_cookie_consent": Flag.COOKIE_CONSENT,
+}
+
+
+def field_of(name: bytes) -> str | None:
+    """The field that a header fills, or None for a header that is not read. The spelling is remembered."""
+    lower = name.lower().decode("latin-1")
+    field = _ALIASES.get(lower) or (lower if lower in _READ else None)
+    if len(KNOWN) < KNOWN_LIMIT and len(name) <= 64:
+        KNOWN[name] = field
+    return field
+
+
+def flags(fields: Fields) -> int:
+    """What DNT, GPC, prefetch headers and the opt-out and consent cookies say, as `Flag` bits."""
+    if _SIGNALS.isdisjoint(fields):
+        return 0
+    out = 0
+    if fields.get("dnt", b"")[:1] == b"1" or fields.get("x-do-not-track") == b"1":
+        out |= Flag.DNT
+    if fields.get("sec-gpc") == b"1":
+        out |= Flag.GPC
+    if cookie := fields.get("cookie"):
+        for name in _cookies(cookie):
+            out |= _COOKIE_FLAGS[name]
+    purposes = (
+        fields.get("x-purpose", b"")
+        + b";"
+        + fields.get("purpose", b"")
+        + b";"
+        + fields.get("sec-purpose", b"")
+        + b";"
+        + fields.get("x-moz", b"")
+    ).lower()
+    if b"prefetch" in purposes or b"preview" in purposes or b"instant" in purposes:
+        out |= Flag.PREFETCH
+    return int(out)
+
+
+def text(value: bytes, limit: int) -> str:
+    """A header's value as text of at most `limit` bytes; bytes that are not UTF-8 become U+FFFD."""
+    return value[:limit].decode("utf-8", "replace")
+
+
+def hints(fields: Fields) -> str:
+    """The Sec-CH-UA headers as a JSON object of header name (lower case) -> value, or ""."""
+    if _HINT_NAMES.isdisjoint(fields):
+        return ""
+    found = {name: text(fields[name], HINT_LIMIT) for name in _HINTS if name in fields}
+    return json.dumps(found, separators=(",", ":"))

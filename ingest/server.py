@@ -1,0 +1,91 @@
+"""The HTTP server of one process: its connections, their limits, and the service that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from ingest.answers import Answers
+from ingest.exchange import Exchange
+from ingest.http import Connection
+
+SWEEP_SECONDS = 0.5  # how often time limits are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may use. Times are seconds, sizes bytes."""
+
+    head_bytes: int = 16 * 1024
+    body_bytes: int = 8 << 20
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    connections: int = 20_000
+    pipelined: int = 64  # unanswered requests of one connection
+
+
+class Service(Protocol):
+    """What the server calls. It must answer every exchange in the end, and must not raise for what a client sent."""
+
+    def serve(self, exchange: Exchange, method: bytes, url: bytes, fields: dict[str, bytes], body: bytes) -> None:
+        """Takes a whole request."""
+
+    def admit(self, method: bytes, url: bytes) -> None:
+        """Called before a body is read; raises Refusal."""
+
+
+class Server:
+    """The connections of one process and what they share."""
+
+    def __init__(self, service: Service, limits: Limits, answers: Answers) -> None:
+        self.service = service
+        self.limits = limits
+        self.answers = answers
+        self.connections: set[Connection] = set()
+        self.now = monotonic()  # of the last sweep: good enough for time limits
+        self.receiving = 0  # bytes of bodies that are not whole yet
+        self.answered: Counter[int] = Counter()  # by status
+        self.gone = 0  # answers whose client had left
+        self.draining = False
+        self._listener: asyncio.Server | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens, sharing the port with other processes (SO_REUSEPORT). Returns the port; raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(self), host, port, backlog=4096, reuse_port=True, reuse_address=True
+        )
+        self._sweep = loop.call_later(SWEEP_SECONDS, self.sweep)
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    def drain(self) -> None:
+        """Accepts no connection any more and closes idle ones; requests in hand are answered, then closed."""
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def idle(self) -> bool:
+        """Whether no connection waits for anything."""
+        return not self.connections
+
+    def stop(self) -> None:
+        """Closes what is left."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def sweep(self) -> None:
+        """Looks at the time limits of all connections."""
+        self.now = monotonic()
+        self.answers.tick()
+        for connection in list(self.connections):
+            connection.check_time(self.now)
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self.sweep)

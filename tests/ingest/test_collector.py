@@ -1,0 +1,383 @@
+"""The collector's process against the real broker: what is acknowledged is in the log, whatever happens."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from infra.local.stack import Stack, install
+from infra.service.settings import Settings
+from schemas import parameters, reports
+from schemas.packets import Columns, Event, Header, decode
+from schemas.sites import PolicySet
+from schemas.topics import EVENTS_RAW, INGEST_REPORTS, SITE_POLICIES
+from tests.conftest import SettingsMaker, Starter
+from tests.ingest.memory import SUPERUSER, write_sites
+
+SITES = (1, 2, 3, 4, 5)
+SECONDS = 60.0  # longest wait of a test for anything
+
+
+@dataclass
+class Log:
+    """All that is in events.raw: packets by writer and partition in the order of the log."""
+
+    packets: dict[tuple[int, int], list[tuple[Header, Columns]]] = field(default_factory=lambda: defaultdict(list))
+
+    def events(self) -> list[Event]:
+        """The events of the first copy of every packet."""
+        found = []
+        for packets in self.packets.values():
+            seen = set()
+            for head, columns in packets:
+                if head.seq not in seen:
+                    seen.add(head.seq)
+                    found += [columns.event(i) for i in range(head.count)]
+        return found
+
+    def numbers(self) -> list[str]:
+        """The unique numbers of the events."""
+        return [parameters.parse(event.query).get("n", "") for event in self.events()]
+
+    def check_names(self) -> None:
+        """First copies come in rising `seq` without gaps."""
+        for (writer, partition), packets in self.packets.items():
+            first: list[int] = []
+            for head, _ in packets:
+                if head.seq not in first:
+                    first.append(head.seq)
+            assert first == list(range(len(first))), f"writer {writer}, partition {partition}: {first}"
+
+
+def records(settings: Settings, topic: str) -> list[tuple[int, bytes | None, bytes]]:
+    """(partition, key, value) of everything in a topic now."""
+    name = settings.topic(topic)
+    consumer = KafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False, check_crcs=False)
+    try:
+        partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        found = []
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            for batch in consumer.poll(timeout_ms=500).values():
+                found += [(record.partition, record.key, record.value) for record in batch]
+        return found
+    finally:
+        consumer.close()
+
+
+def read_log(settings: Settings) -> Log:
+    log = Log()
+    for partition, _, value in records(settings, EVENTS_RAW):
+        head, columns = decode(value)
+        log.packets[head.writer, partition].append((head, columns))
+    return log
+
+
+class Senders:
+    """Clients that send numbered events, one at a time each, and note what became of every number."""
+
+    def __init__(self, settings: Settings, clients: int = 8) -> None:
+        self.acknowledged: set[str] = set()
+        self.unknown: set[str] = set()
+        self._settings = settings
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+
+    def start(self) -> Senders:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+    def _run(self, client: int) -> None:
+        connection: http.client.HTTPConnection | None = None
+        count = 0
+        while not self._stop.is_set():
+            number = f"{client}-{count}"
+            count += 1
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection("127.0.0.1", self._settings.collector_port, timeout=SECONDS)
+                site = SITES[count % len(SITES)]
+                connection.request("GET", f"/matomo.php?idsite={site}&rec=1&send_image=0&n={number}")
+                status = connection.getresponse().status
+            except ConnectionRefusedError:
+                connection = None
+                time.sleep(0.05)
+            except (OSError, http.client.HTTPException):
+                self.unknown.add(number)
+                connection = None
+            else:
+                assert status in (204, 503)
+                (self.acknowledged if status == 204 else self.unknown).add(number)
+
+
+def wait(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def ask(settings: Settings, method: str, target: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", settings.collector_port, timeout=SECONDS)
+    try:
+        connection.request(method, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def admin(settings: Settings, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", settings.collector_admin_port, timeout=SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def settings(make_settings: SettingsMaker, tmp_path: Path) -> Settings:
+    made = make_settings(
+        collector_wait_seconds=2.0,
+        collector_request_seconds=1.0,
+        collector_delivery_seconds=2.0,
+        collector_stop_seconds=10.0,
+        sites_dir=write_sites(tmp_path / "sites", *SITES),
+    )
+    install(made)
+    return made
+
+
+def test_requests_of_all_kinds_are_in_the_log_as_sent(settings: Settings, start_collector: Starter) -> None:
+    collector = start_collector(settings)
+    bulk = {
+        "requests": [f"?idsite={site}&rec=1&n=bulk-{site}" for site in (*SITES, 9)],
+        "token_auth": SUPERUSER,
+    }
+    assert ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=get", User_Agent="A")[0] == 200
+    assert ask(settings, "POST", "/piwik.php", b"idsite=2&rec=1&n=post", Accept_Language="de")[0] == 200
+    assert ask(settings, "POST", "/piwik.php?idsite=3&rec=1&n=beacon&send_image=0", b"")[0] == 204
+    status, body = ask(settings, "POST", "/matomo.php", json.dumps(bulk).encode())
+    assert (status, json.loads(body)["tracked"], json.loads(body)["invalid_indices"]) == (200, 5, [5])
+    log = read_log(settings)
+    log.check_names()
+    events = {parameters.parse(event.query)["n"]: event for event in log.events()}
+    assert set(events) == {"get", "post", "beacon", *(f"bulk-{site}" for site in SITES)}
+    assert (events["get"].agent, events["get"].site, events["get"].query) == ("A", 1, "idsite=1&rec=1&n=get")
+    assert events["post"].language == "de"
+    assert events["beacon"].query == "idsite=3&rec=1&n=beacon"
+    assert [events[f"bulk-{site}"].index for site in SITES] == [0, 1, 2, 3, 4]
+    assert {events[f"bulk-{site}"].items for site in SITES} == {6}
+    assert events["bulk-1"].role == 4
+    now = time.time() * 1000
+    assert all(now - 60_000 < event.received_ms <= now for event in events.values())
+
+    # Every packet names a policy that is published, and the books are told.
+    policies = {key: PolicySet.load(value) for _, key, value in records(settings, SITE_POLICIES)}
+    for packets in log.packets.values():
+        for head, _ in packets:
+            assert set(policies[head.policy.hex().encode()].sites) == set(SITES)
+    assert collector.stop() == 0
+    last = [reports.decode(value) for _, _, value in records(settings, INGEST_REPORTS)][-1]
+    assert last.final
+    assert {partition: (part.below, part.events) for partition, part in last.partitions.items()} == {
+        partition: (len(packets), sum(head.count for head, _ in packets))
+        for (_, partition), packets in log.packets.items()
+    }
+    assert {writer for writer, _ in log.packets} == {last.writer}
+
+
+def test_admin_port(settings: Settings, start_collector: Starter) -> None:
+    start_collector(settings)
+    ask(settings, "GET", "/matomo.php?idsite=1&rec=1")
+    ask(settings, "GET", "/matomo.php?idsite=9&rec=1")
+    assert admin(settings, "/livez")[0] == admin(settings, "/readyz")[0] == 200
+    shown = admin(settings, "/metrics")[1]
+    for line in (
+        'veilstream_collector_answers_requests_total{status="200"} 1.0',
+        'veilstream_collector_refused_events_total{reason="unknown_site"} 1.0',
+        "veilstream_collector_accepted_events_total 1.0",
+        "veilstream_collector_acknowledged_events_total 1.0",
+        "veilstream_collector_acknowledged_packets_total 1.0",
+        "veilstream_collector_unknown_events_total 0.0",
+        "veilstream_collector_waiting_bytes 0.0",
+        "veilstream_collector_packet_seconds_count 1.0",
+    ):
+        assert line in shown.splitlines()
+
+
+def test_reports_come_while_events_do(settings: Settings, start_collector: Starter) -> None:
+    start_collector(settings)
+    ask(settings, "GET", "/matomo.php?idsite=1&rec=1")
+    wait(lambda: records(settings, INGEST_REPORTS))
+    report = reports.decode(records(settings, INGEST_REPORTS)[-1][2])
+    assert not report.final
+    assert sum(part.events for part in report.partitions.values()) == 1
+    assert all(part.below == 1 and part.ranges == [] for part in report.partitions.values())
+
+
+def test_sigterm_under_load_loses_nothing_acknowledged(settings: Settings, start_collector: Starter) -> None:
+    collector = start_collector(settings)
+    senders = Senders(settings).start()
+    wait(lambda: len(senders.acknowledged) > 300)
+    assert collector.stop() == 0
+    senders.stop()
+    log = read_log(settings)
+    log.check_names()
+    numbers = log.numbers()
+    assert len(numbers) == len(set(numbers))
+    assert senders.acknowledged <= set(numbers)
+    assert set(numbers) <= senders.acknowledged | senders.unknown
+    last = [reports.decode(value) for _, _, value in records(settings, INGEST_REPORTS)][-1]
+    assert last.final
+    assert sum(part.events for part in last.partitions.values()) == len(numbers)
+
+
+def test_kill_9_under_load_loses_nothing_acknowledged(settings: Settings, start_collector: Starter) -> None:
+    collector = start_collector(settings)
+    senders = Senders(settings).start()
+    for round_ in range(1, 4):
+        wait(lambda count=round_ * 150: len(senders.acknowledged) > count)
+        collector.kill(signal.SIGKILL)
+        collector.start()
+    senders.stop()
+    log = read_log(settings)
+    log.check_names()
+    numbers = log.numbers()
+    assert len(numbers) == len(set(numbers))
+    assert senders.acknowledged <= set(numbers)
+    assert set(numbers) <= senders.acknowledged | senders.unknown
+    assert len({writer for writer, _ in log.packets}) == 4
+
+
+def test_the_broker_may_be_away(settings: Settings, start_collector: Starter, stack: Stack) -> None:
+    collector = start_collector(settings)
+    senders = Senders(settings).start()
+    wait(lambda: len(senders.acknowledged) > 100)
+    stack.kill("kafka", signal.SIGSTOP)
+    wait(lambda: len(senders.unknown) > 20)
+    assert admin(settings, "/readyz")[0] == 503
+    assert admin(settings, "/livez")[0] == 200
+    stack.kill("kafka", signal.SIGCONT)
+    before = len(senders.acknowledged)
+    wait(lambda: len(senders.acknowledged) > before + 100)
+    stack.kill("kafka")
+    stack.wait_ready("kafka")
+    before = len(senders.acknowledged)
+    wait(lambda: len(senders.acknowledged) > before + 100)
+    wait(lambda: admin(settings, "/readyz")[0] == 200)
+    senders.stop()
+    assert collector.stop() == 0
+    log = read_log(settings)
+    log.check_names()
+    numbers = log.numbers()
+    assert len(numbers) == len(set(numbers))
+    # While this process lives, what was answered 503 is stored too.
+    assert set(numbers) == senders.acknowledged | senders.unknown
+
+
+def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collector: Starter, stack: Stack) -> None:
+    stack.stop_part("kafka")
+    start_collector(settings, wait=False)
+    answers: list[int] = []
+
+    def send() -> None:
+        try:
+            answers.append(ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=early")[0])
+        except OSError:
+            pass
+
+    wait(lambda: send() or answers)
+    assert answers == [503]
+    assert admin(settings, "/readyz")[0] == 503
+    stack.start_part("kafka")
+    wait(lambda: admin(settings, "/readyz")[0] == 200)
+    wait(lambda: "early" in read_log(settings).numbers())
+    assert ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=late")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"sites_dir": Path("/nowhere")}, "/nowhere"),
+        ({"events_partitions": 12}, None),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    settings: Settings, start_collector: Starter, overrides: dict[str, object], said: str | None
+) -> None:
+    collector = start_collector(settings.model_copy(update=overrides), wait=False)
+    if said is not None:
+        wait(lambda: not collector.running())
+        assert said in collector.tail()
+        assert collector.stop() == 2
+    else:
+        wait(lambda: "has 4 partitions, the setting says 12" in collector.tail())
+        assert admin(settings, "/readyz")[0] == 503
+
+
+def test_a_taken_port_is_named(settings: Settings, start_collector: Starter) -> None:
+    start_collector(settings)
+    second = start_collector(settings, wait=False)
+    wait(lambda: not second.running())
+    assert str(settings.collector_admin_port) in second.tail()
+
+
+def test_two_processes_share_the_port(
+    settings: Settings, start_collector: Starter, make_settings: SettingsMaker
+) -> None:
+    start_collector(settings)
+    other = settings.model_copy(update={"collector_admin_port": make_settings().collector_admin_port})
+    start_collector(other)
+    for number in range(60):
+        assert ask(settings, "GET", f"/matomo.php?idsite=1&rec=1&n={number}")[0] == 200
+    log = read_log(settings)
+    log.check_names()
+    assert len({writer for writer, _ in log.packets}) == 2
+    assert sorted(log.numbers(), key=int) == [str(number) for number in range(60)]
+
+
+def test_logs_and_metrics_hold_nothing_of_a_visitor(settings: Settings, start_collector: Starter) -> None:
+    collector = start_collector(settings.model_copy(update={"log_level": "debug"}))
+    canary = "canary7f3a"
+    ask(
+        settings,
+        "POST",
+        f"/matomo.php?idsite=1&rec=1&uid={canary}&token_auth={canary}",
+        f"e_n={canary}".encode(),
+        User_Agent=canary,
+        Referer=f"http://{canary}/",
+        Cookie=f"_pk_id.1.1fff={canary}",
+        X_Forwarded_For=canary,
+        Origin=f"http://{canary}",
+    )
+    ask(settings, "POST", f"/matomo.php?{canary}", json.dumps({"requests": [canary, f"?idsite={canary}"]}).encode())
+    ask(settings, "PUT", f"/{canary}")
+    assert canary not in admin(settings, "/metrics")[1]
+    collector.stop()
+    assert canary not in collector.log.read_text()
+    assert canary.encode() not in b"".join(value for _, _, value in records(settings, INGEST_REPORTS))
+    (event,) = read_log(settings).events()
+    shown = json.dumps([event.agent, event.language, event.hints, event.query])
+    assert shown.count(canary) == 3  # the agent, uid and e_n; no cookie, token or other header
