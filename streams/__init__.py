@@ -1,0 +1,1 @@
+"""The stream worker: packets of raw events become anonymous rows, exactly once."""

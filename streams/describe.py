@@ -1,0 +1,505 @@
+"""The stages that look at an event alone, over columns: parse, exclude, mask, and everything else.
+
+Each kind of value (agent, address, page, referrer, text) is dictionary-encoded, and its rule, a plain function
+in `anonymize` or `enrich`, runs on values not seen before (`streams.distinct`). Nothing is gathered for events
+that are not kept. An exception is the fault of an event: the rows are halved until it stands alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.packets import Flag
+from schemas.parameters import decode
+from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
+from streams import fields, keyed
+from streams.anonymize import addresses, order_ids, user_ids, visitor_ids
+from streams.caches import SEPARATOR, caches
+from streams.columns import Query, text_bytes
+from streams.distinct import encode, low, plain
+from streams.enrich import actions, campaigns
+from streams.enrich.campaigns import Campaign
+from streams.gather import Rows, valid_times
+from streams.keyed import Kind
+from streams.rules import QUARTER_MS, Rules
+from streams.surroundings import Lookups, Surroundings
+from streams.verdicts import (
+    BAD_CID,
+    BAD_TIME,
+    BAD_TIMINGS,
+    EARLIEST_MS,
+    INTERNAL_ERROR,
+    NOT_RECORDED,
+    NUMBER,
+    OPTED_OUT,
+    PREFETCH,
+    UNKNOWN_SITE,
+)
+
+TEXT_PARAMETERS = ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "c_n", "c_p", "c_t", "c_i")
+PARAMETERS = (
+    *("rec", "url", "urlref", "cid", "_id", "uid", "pv_id", "ua", "lang", "uadata", "res", "link", "download"),
+    *("h", "m", "s", "ping", "new_visit", "ca", "idgoal", "revenue", "search_count", "e_v", "consent"),
+    *("ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
+    *sorted(campaigns.PARAMETERS),
+)
+DEVICE_COLUMNS = {
+    "device_type": "type",
+    "device_brand": "brand",
+    "device_model": "model",
+    "os": "os",
+    "os_version": "os_version",
+    "browser": "browser",
+    "browser_version": "browser_version",
+}
+NAMES = {name: number for number, name in enumerate(PARAMETERS, 1)}
+
+U64 = npt.NDArray[np.uint64]
+Codes = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Description:
+    """What is known of some rows without looking at visits.
+
+    `rows`: their numbers in the batch; `verdict`: one number of `verdicts.VERDICTS` each; the rest has one entry
+    per kept row, `kept` being its number in the batch. `columns` lacks name, place and visit.
+    """
+
+    rows: Codes
+    verdict: npt.NDArray[np.uint8]
+    kept: Codes
+    columns: dict[str, pa.Array] = field(default_factory=dict)
+    time: list[int] = field(default_factory=list)
+    user: list[int] = field(default_factory=list)
+    visitor: list[int] = field(default_factory=list)
+    config: list[int] = field(default_factory=list)
+    visit_name: list[int] = field(default_factory=list)
+    action: list[int] = field(default_factory=list)
+    new_visit: list[bool] = field(default_factory=list)
+    campaign: list[str] = field(default_factory=list)
+
+
+def describe(rows: Rows, lookups: Lookups) -> list[Description]:
+    """Describe all rows, in order; one description where nothing fails. Raises Surroundings."""
+    return _halving(rows, np.arange(len(rows)), lookups)
+
+
+def _halving(rows: Rows, at: Codes, lookups: Lookups) -> list[Description]:
+    part = rows if len(at) == len(rows) else rows.take(at)
+    try:
+        return [_describe(part, at, lookups)]
+    except (Surroundings, MemoryError):
+        raise
+    except Exception:
+        if len(at) == 1:
+            return [Description(at, np.array([NUMBER[INTERNAL_ERROR]], np.uint8), at[:0])]
+        middle = len(at) // 2
+        return _halving(rows, at[:middle], lookups) + _halving(rows, at[middle:], lookups)
+
+
+def _describe(rows: Rows, at: Codes, lookups: Lookups) -> Description:
+    verdict = _before_parsing(rows)
+    first = np.flatnonzero(verdict == 0)
+    if len(first) < len(rows):
+        rows = rows.take(first)
+    query = Query(rows.query, NAMES)
+    timings = {name: query.integers(name, 0, -1, fields.TIMING_LIMIT + 1) for name in fields.TIMINGS}
+    later = _after_parsing(query, timings)
+    verdict[first] = later
+    second = np.flatnonzero(later == 0)
+    if len(second) < len(rows):
+        rows = rows.take(second)
+        query.keep(second)
+        timings = {name: values[second] for name, values in timings.items()}
+    out = Description(at, verdict, at[first[second]])
+    if len(rows):
+        _Stages(rows, query, lookups, out).run(timings)
+    return out
+
+
+def _before_parsing(rows: Rows) -> npt.NDArray[np.uint8]:
+    known = np.array([rules is not None for _, rules in rows.scopes], np.bool_)[rows.scope]
+    time_ok = valid_times(rows.received_ms) & (rows.time_ms >= EARLIEST_MS)
+    conditions = [~known, ~time_ok, (rows.flags & Flag.OPT_OUT) != 0, (rows.flags & Flag.PREFETCH) != 0]
+    numbers = [NUMBER[v] for v in (UNKNOWN_SITE, BAD_TIME, OPTED_OUT, PREFETCH)]
+    return np.select(conditions, numbers, 0).astype(np.uint8)
+
+
+def _after_parsing(query: Query, timings: dict[str, Codes]) -> npt.NDArray[np.uint8]:
+    conditions = [~query.is_one("rec"), np.zeros(query.n, np.bool_)]
+    values, at = query.texts("cid")
+    for row, text in zip(at, values, strict=True):
+        conditions[1][row] = bool(text) and visitor_ids.forced(text) is None
+    conditions += [values < 0 for values in timings.values()]
+    numbers = [NUMBER[v] for v in (NOT_RECORDED, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
+    return np.select(conditions, numbers, 0).astype(np.uint8)
+
+
+class _Stages:
+    """The kept rows of one description on their way through the stages."""
+
+    def __init__(self, rows: Rows, query: Query, lookups: Lookups, out: Description) -> None:
+        self.rows, self.query, self.lookups, self.out = rows, query, lookups, out
+        self.n = len(rows)
+        self.columns = out.columns
+        known = [rules for _, rules in rows.scopes]
+        self.rules: list[Rules | None] = known
+        self.caches = caches()
+        numbers = self.caches.scopes(rows.scopes)
+        prefixes = pa.array([f"{number}{SEPARATOR}" for number in numbers], pa.string())
+        self.prefix = prefixes.take(pa.array(rows.scope))
+        self.removed = np.zeros(self.n, np.int64)
+
+    def run(self, timings: dict[str, Codes]) -> None:
+        """All stages, in the fixed order: the address is masked before anything else is read."""
+        masked = self.address()
+        self.keys()
+        language, device = self.device()
+        page_search, campaign = self.page()
+        self.referrer(campaign)
+        action = self.action(page_search)
+        self.order(action)
+        self.numbers(action, timings)
+        self.identity(masked, language, device)
+        self.out.campaign = [campaign_.name for campaign_ in self.campaigns]
+        self.out.action = action.tolist()
+        removed = self.removed + self.query.recorded()
+        self.columns["parameters_removed"] = pa.array(np.minimum(removed, 65_535).astype(np.uint16))
+
+    # -- helpers of the frame ---------------------------------------------------------------------------------
+
+    def scoped(self, values: pa.Array, rows: Codes | None = None) -> pa.Array:
+        """Values with their scope in front: rules are the site's own."""
+        prefix = self.prefix if rows is None else self.prefix.take(pa.array(rows))
+        return pc.binary_join_element_wise(prefix, values, "")
+
+    def text(self, name: str) -> tuple[list[str], Codes]:
+        """Cleaned texts of a parameter and each row's position among them, 0 for the empty text."""
+        values, rows = self.query.values(name)
+        codes = np.zeros(self.n, np.int64)
+        if not len(rows):
+            return [""], codes
+        distinct, at = encode(values)
+        found = self.caches.texts.of(distinct, len(rows))
+        texts = ["", *(text or "" for text in found)]
+        codes[rows] = np.array([i if text else 0 for i, text in enumerate(found, 1)], np.int64)[at]
+        if None in found:  # of these the site's own rules decide
+            here = np.array([text is None for text in found], np.bool_)[at]
+            rows = rows[here]
+            distinct, at = encode(self.scoped(values.filter(pa.array(here)), rows))
+            cleaned = self.caches.scoped_texts.of(distinct, len(rows))
+            codes[rows] = np.array([i if text else 0 for i, (text, _) in enumerate(cleaned, len(texts))], np.int64)[at]
+            self.removed[rows] += np.array([removed for _, removed in cleaned], np.int64)[at]
+            texts += [text for text, _ in cleaned]
+        return texts, codes
+
+    def where(self, texts: tuple[list[str], Codes], mask: Flags) -> pa.DictionaryArray:
+        """A LowCardinality column of the texts where the mask holds, "" elsewhere."""
+        return low(texts[0], np.where(mask, texts[1], 0))
+
+    # -- stages -----------------------------------------------------------------------------------------------
+
+    def address(self) -> U64:
+        levels = np.array([rules.mask_bytes if rules else 4 for rules in self.rules], np.int64)
+        masked = addresses.mask_column(self.rows.address, levels[self.rows.scope])
+        buffer = pa.py_buffer(addresses.packed(masked))
+        distinct, at = encode(pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), self.n, [None, buffer]))
+        self.columns["address"] = low(self.caches.addresses.of(distinct, self.n), at)
+        empty = low([""], np.zeros(self.n, np.int64))
+        self.columns |= {"country": empty, "region": empty, "city": empty}
+        return masked
+
+    def keys(self) -> None:
+        """Each row's key: that of its site on its date there."""
+        quarter = self.rows.time_ms // QUARTER_MS
+        distinct, at = encode(pa.array((self.rows.scope << 32) | quarter))
+        made: dict[tuple[int, date], bytes] = {}
+        keys = []
+        for pair in distinct:
+            rules = self.rules[pair >> 32]
+            assert rules is not None
+            day = rules.date((pair & 0xFFFFFFFF) * QUARTER_MS)
+            name = (rules.site, day)
+            if name not in made:
+                made[name] = keyed.site_day_key(self.lookups.day_secret(day), rules.site)
+            keys.append(made[name])
+        words = np.array([keyed.key_words(key) for key in keys], np.uint64)
+        self.key = keys, at
+        self.k0, self.k1 = words[at, 0], words[at, 1]
+
+    def key_of(self, row: int) -> bytes:
+        keys, at = self.key
+        key: bytes = keys[at[row]]
+        return key
+
+    def device(self) -> tuple[U64, U64]:
+        query, rows, cache = self.query, self.rows, self.caches
+        agent = _override(rows.agent, *query.texts("ua"))
+        distinct, at = encode(agent)
+        devices = cache.devices.of(distinct, self.n)
+        for column, name in DEVICE_COLUMNS.items():
+            self.columns[column] = low([getattr(device, name) for device, _ in devices], at)
+        bot = np.array([device.bot for device, _ in devices], np.uint8)[at]
+        hints, hint_at = encode(_or_else(query.full("uadata"), rows.hints))
+        bot |= np.array(cache.hints.of(hints, self.n), np.uint8)[hint_at]
+        self.columns["bot"] = pa.array(bot)
+        language = _override(rows.language, *query.texts("lang"))
+        tongues, tongue_at = encode(language)
+        first = cache.languages.of(tongues, self.n)
+        self.columns["language"] = low([text for text, _ in first], tongue_at)
+        self.columns["resolution"] = self.each_text("res", fields.resolution, fields.UNKNOWN_RESOLUTION)
+        tongue_words = np.array([word for _, word in first], np.uint64)[tongue_at]
+        return tongue_words, np.array([word for _, word in devices], np.uint64)[at]
+
+    def each_text(self, name: str, rule: Any, default: str) -> pa.DictionaryArray:
+        values, rows = self.query.values(name)
+        distinct, at = encode(values)
+        codes = np.zeros(self.n, np.int64)
+        codes[rows] = at + 1
+        return low([default, *(rule(decode(text)) for text in distinct)], codes)
+
+    def page(self) -> tuple[tuple[list[str], Codes], Codes]:
+        """The page, its own search keyword, and the campaigns of the rows."""
+        distinct, at = encode(self.scoped(self.query.full("url")))
+        pages = self.caches.pages.of(distinct, self.n)
+        self.columns["url"] = plain([page.url for page in pages], at)
+        self.columns["url_path"] = plain([page.path for page in pages], at)
+        self.columns["url_host"] = low([page.host for page in pages], at)
+        self.removed += np.array([page.removed for page in pages], np.int64)[at]
+        self.page_hosts = [page.own for page in pages], at
+        keywords = ["", *(page.keyword for page in pages)]
+        has = np.array([bool(page.keyword) for page in pages], np.bool_)
+        search = keywords, np.where(has[at], at + 1, 0)
+
+        number: dict[Campaign, int] = {campaigns.NONE: 0}
+        of_page = np.array([number.setdefault(page.campaign, len(number)) for page in pages], np.int64)
+        codes = of_page[at]
+        direct: dict[int, dict[str, str]] = {}
+        for name in campaigns.PARAMETERS:
+            if self.query.given(name):
+                for text, row in zip(*self.query.texts(name), strict=True):
+                    direct.setdefault(row, {})[name] = text
+        for row, values in direct.items():
+            campaign = campaigns.of_request(values)
+            if campaign.name:
+                codes[row] = number.setdefault(campaign, len(number))
+        table = list(number)
+        self.campaigns = [table[code] for code in codes.tolist()]
+        for position, name in enumerate(Campaign._fields):
+            self.columns[f"campaign_{name}"] = low([campaign[position] for campaign in table], codes)
+        self.campaign_table = table
+        return search, codes
+
+    def referrer(self, campaign: Codes) -> None:
+        values, given = self.query.values("urlref")
+        distinct, at = encode(self.scoped(values, given))
+        found = self.caches.referrers.of(distinct, len(given))
+        n = len(found) + 1  # position 0: direct
+        codes = np.zeros(self.n, np.int64)
+        codes[given] = at + 1
+        kinds = np.array([ReferrerType.DIRECT, *(r.type for r in found)], np.uint8)
+        hosts = ["", *(r.host for r in found)]
+        own, own_at = self.page_hosts
+        same = np.array(own, object)[own_at] == np.array(hosts, object)[codes]
+        codes[same.astype(np.bool_) & (kinds[codes] != ReferrerType.DIRECT)] = 0
+        removed = np.array([0, *(r.removed for r in found)], np.int64)
+        self.removed += removed[codes]
+        kind = kinds[codes]
+        self.columns["referrer_url"] = plain(["", *(r.url for r in found)], codes)
+        named = campaign > 0
+        kind[named] = ReferrerType.CAMPAIGN
+        codes = np.where(named, campaign + n, codes)
+        table = self.campaign_table
+        self.columns["referrer_type"] = pa.array(kind)
+        self.columns["referrer_name"] = low(["", *(r.name for r in found), *(c.name for c in table)], codes)
+        self.columns["referrer_keyword"] = low(["", *(r.keyword for r in found), *(c.term for c in table)], codes)
+
+    def action(self, page_search: tuple[list[str], Codes]) -> npt.NDArray[np.uint8]:
+        query = self.query
+        links = {name: self.text_given(name) for name in ("link", "download")}
+        texts = {name: self.text(name) for name in TEXT_PARAMETERS}
+        ping = query.is_one("ping")
+        goal = query.integers("idgoal", fields.NO_GOAL)
+        search = texts["search"]
+        self.ping, self.goal = ping, goal
+        action = actions.classify_columns(
+            ping=ping,
+            goal=goal,
+            download=links["download"],
+            link=links["link"],
+            event=(texts["e_c"][1] > 0) & (texts["e_a"][1] > 0),
+            content=texts["c_n"][1] > 0,
+            search=(search[1] > 0) | (page_search[1] > 0),
+            custom=query.is_one("ca"),
+        )
+        self.columns["action_type"] = pa.array(action)
+        is_event, is_content = action == ActionType.EVENT, action == ActionType.CONTENT
+        is_search = action == ActionType.SITE_SEARCH
+        linked = (action == ActionType.OUTLINK) | (action == ActionType.DOWNLOAD)
+        title_texts, title_codes = texts["action_name"]
+        self.columns["title"] = plain(title_texts, np.where(linked, 0, title_codes))
+        merged = search[0] + page_search[0]
+        code = np.where(search[1] > 0, search[1], page_search[1] + len(search[0]))
+        self.columns["search_keyword"] = self.where((merged, code), is_search)
+        self.columns["search_category"] = self.where(texts["search_cat"], is_search)
+        count = np.where(is_search, query.integers("search_count", 0, 0), 0)
+        self.columns["search_count"] = pa.array(count.astype(np.uint32))
+        for parameter, name in (("e_c", "category"), ("e_a", "action"), ("e_n", "name")):
+            self.columns[f"event_{name}"] = self.where(texts[parameter], is_event)
+        self.columns["event_value"] = pa.array(np.where(is_event, query.decimals("e_v"), 0.0))
+        for parameter, name in (("c_n", "name"), ("c_p", "piece"), ("c_t", "target"), ("c_i", "interaction")):
+            self.columns[f"content_{name}"] = self.where(texts[parameter], is_content)
+        self.link(action)
+        return action
+
+    def text_given(self, name: str) -> Flags:
+        """Where a parameter is not empty after cleaning."""
+        out = np.zeros(self.n, np.bool_)
+        values, rows = self.query.values(name)
+        if len(rows):
+            distinct, at = encode(self.scoped(values, rows))
+            found = self.caches.links.of(distinct, len(rows))
+            out[rows] = np.array([link.given for link in found], np.bool_)[at]
+        return out
+
+    def link(self, action: npt.NDArray[np.uint8]) -> None:
+        urls, codes = [""], np.zeros(self.n, np.int64)
+        for name, kind in (("link", ActionType.OUTLINK), ("download", ActionType.DOWNLOAD)):
+            values, rows = self.query.values(name)
+            here = action[rows] == kind
+            if here.any():
+                rows = rows[here]
+                distinct, at = encode(self.scoped(values.filter(pa.array(here)), rows))
+                found = self.caches.links.of(distinct)
+                codes[rows] = at + len(urls)
+                urls += [link.url for link in found]
+                self.removed[rows] += np.array([link.removed for link in found], np.int64)[at]
+        self.columns["link_url"] = plain(urls, codes)
+
+    def order(self, action: npt.NDArray[np.uint8]) -> None:
+        query, is_order = self.query, action == ActionType.ECOMMERCE
+        order = np.zeros(self.n, np.uint64)
+        for text, row in zip(*query.texts("ec_id"), strict=True):
+            if is_order[row]:
+                order[row] = order_ids.order_hash(self.key_of(row), text)
+        self.columns["order_id"] = pa.array(order)
+        lengths = np.zeros(self.n + 1, np.int32)
+        flat: tuple[list[Any], ...] = ([], [], [], [])
+        for text, row in zip(*query.texts("ec_items"), strict=True):
+            rules = self.rules[self.rows.scope[row]]
+            if is_order[row] and rules is not None:
+                items = fields.items(text, rules)
+                lengths[row + 1] = len(items.sku)
+                flat[0].extend(items.sku)
+                flat[1].extend(items.name)
+                flat[2].extend(items.price)
+                flat[3].extend(items.quantity)
+        offsets = pa.array(np.cumsum(lengths, dtype=np.int32))
+        for name, values in zip(fields.Items._fields, flat, strict=True):
+            kind = EVENTS.field(f"item_{name}").type
+            lists = pa.ListArray.from_arrays(offsets, pa.array(values, kind.value_type))
+            self.columns[f"item_{name}"] = lists.cast(kind)
+        for parameter, name in fields.MONEY.items():
+            self.columns[name] = pa.array(np.where(is_order, query.decimals(parameter), 0.0))
+        goal = self.goal
+        typed = is_order | (action == ActionType.GOAL)
+        self.columns["goal_id"] = pa.array(np.where(typed, goal, fields.NO_GOAL).astype(np.int32))
+        self.columns["revenue"] = pa.array(np.where(typed, query.decimals("revenue"), 0.0))
+
+    def numbers(self, action: npt.NDArray[np.uint8], timings: dict[str, Codes]) -> None:
+        query = self.query
+        viewed = action == ActionType.PAGE_VIEW
+        for parameter, name in fields.TIMINGS.items():
+            values = timings[parameter]
+            values = np.where(viewed & (values <= fields.TIMING_LIMIT), values, 0)
+            self.columns[name] = pa.array(values.astype(np.uint32))
+        plugins = np.zeros(self.n, np.uint16)
+        for bit, name in enumerate(fields.PLUGINS):
+            plugins |= query.is_one(name).astype(np.uint16) << np.uint16(bit)
+        self.columns["plugins"] = pa.array(plugins)
+        hour, minute, second = query.integers("h", -1), query.integers("m"), query.integers("s")
+        h = np.where((hour >= 0) & (hour < 24), hour, 0)
+        m = np.where((minute >= 0) & (minute < 60), minute, 0)
+        s = np.where((second >= 0) & (second < 60), second, 0)
+        seconds = np.where(hour == -1, -1, h * 3600 + m * 60 + s)
+        self.columns["local_seconds"] = pa.array(seconds.astype(np.int32))
+        given = (self.rows.flags & Flag.CONSENT) != 0
+        self.columns["consent"] = pa.array((given | query.is_one("consent")).astype(np.uint8))
+        view = query.full("pv_id")
+        if not pc.all(pc.match_substring_regex(view, "^[0-9a-zA-Z]{0,6}$")).as_py():
+            view = pa.array([fields.page_view_id(decode(text)) for text in view.to_pylist()], pa.string())
+        self.columns["page_view_id"] = view
+        self.out.new_visit = query.is_one("new_visit").tolist()
+
+    def identity(self, masked: U64, language: U64, device: U64) -> None:
+        query, rows, out = self.query, self.rows, self.out
+        config = keyed.hash_columns(self.k0, self.k1, Kind.CONFIG, masked[:, 0], masked[:, 1], device, language)
+        numbers, named = self.visitor_numbers()
+        visitor = np.where(named, keyed.hash_columns(self.k0, self.k1, Kind.VISITOR, numbers), np.uint64(0))
+        user = np.zeros(self.n, np.uint64)
+        for text, row in zip(*query.texts("uid"), strict=True):
+            user[row] = user_ids.user_hash(self.key_of(row), text)
+        name = keyed.hash_columns(
+            self.k0,
+            self.k1,
+            Kind.VISIT,
+            rows.writer,
+            rows.seq,
+            (rows.partition << np.uint64(32)) | rows.index.astype(np.uint64),
+        )
+        who = np.where(user > 0, user, np.where(visitor > 0, visitor, config))
+        kind = np.where(
+            user > 0, VisitorKind.USER_ID, np.where(visitor > 0, VisitorKind.VISITOR_ID, VisitorKind.CONFIG_ID)
+        )
+        self.columns |= {
+            "visitor_id": pa.array(who),
+            "visitor_kind": pa.array(kind.astype(np.uint8)),
+            "config_id": pa.array(config),
+            "user_id": pa.array(np.zeros(self.n, np.uint64)),  # not stored under the default policy
+        }
+        out.time = rows.time_ms.tolist()
+        out.user, out.visitor, out.config = user.tolist(), visitor.tolist(), config.tolist()
+        out.visit_name = name.tolist()
+
+    def visitor_numbers(self) -> tuple[U64, Flags]:
+        """The number of `cid` or `_id`, and which rows have one."""
+        numbers, named = np.zeros(self.n, np.uint64), np.zeros(self.n, np.bool_)
+        values, rows = self.query.values("_id")
+        if len(rows):
+            data, starts, lengths = text_bytes(values)
+            found, good = visitor_ids.cookie_column(data, starts, lengths)
+            for i in np.flatnonzero(~good & (lengths >= 16)).tolist():  # perhaps percent-encoded
+                number = visitor_ids.cookie(decode(values[i].as_py()))
+                if number is not None:
+                    found[i], good[i] = number, True
+            numbers[rows], named[rows] = found, good
+        for text, row in zip(*self.query.texts("cid"), strict=True):
+            number = visitor_ids.forced(text)
+            if number is not None:
+                numbers[row], named[row] = number, True
+        return numbers, named
+
+
+def _override(texts: pa.StringArray, values: list[str], rows: list[int]) -> pa.StringArray:
+    """The texts with these values in these rows, where a value is not blank."""
+    if not rows:
+        return texts
+    out = texts.to_pylist()
+    for value, row in zip(values, rows, strict=True):
+        if value.strip():
+            out[row] = value
+    return pa.array(out, pa.string())
+
+
+def _or_else(texts: pa.StringArray, others: pa.StringArray) -> pa.StringArray:
+    """The texts, or the others where they are empty."""
+    return pc.if_else(pc.equal(pc.binary_length(texts), 0), others, texts)

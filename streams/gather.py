@@ -1,0 +1,191 @@
+"""Records become packets, and the events of all first packets of a batch one set of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import packets
+from schemas.packets import BadPacket, Columns, Header
+from schemas.sites import PolicySet
+from schemas.tables import PacketKind
+from streams.overlay import Overlay
+from streams.rules import Rules
+from streams.state import PartitionState
+from streams.surroundings import Lookups
+from streams.verdicts import EARLIEST_MS, LATEST_MS
+
+if TYPE_CHECKING:
+    from streams.batch import Record
+
+BAD_HEADER = Header(0, 0, 0, 0, bytes(16), 0, 0, 0, b"")
+
+
+@dataclass(slots=True)
+class Packet:
+    """One record, decoded. `watermark_ms` is that after it; `below_ms` what its own events see.
+
+    `first_row` and `count` say where its events are among the rows; only a first packet has any.
+    """
+
+    record: Record
+    kind: PacketKind
+    header: Header
+    columns: Columns | None
+    policies: PolicySet | None
+    below_ms: int = 0
+    watermark_ms: int = 0
+    first_row: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Events as columns. `packet` counts the batch's packets, `index` is the event's number in its packet.
+
+    `scope` numbers the pairs of policy version and site in `scopes`; rules are None where the site is unknown.
+    """
+
+    packet: npt.NDArray[np.int64]
+    index: npt.NDArray[np.uint32]
+    writer: npt.NDArray[np.uint64]
+    seq: npt.NDArray[np.uint64]
+    partition: npt.NDArray[np.uint64]
+    scope: npt.NDArray[np.int64]
+    scopes: Sequence[tuple[bytes, Rules | None]]
+    received_ms: npt.NDArray[np.int64]
+    time_ms: npt.NDArray[np.int64]
+    site: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint16]
+    address: npt.NDArray[np.uint8]
+    agent: pa.StringArray
+    language: pa.StringArray
+    hints: pa.StringArray
+    query: pa.StringArray
+
+    def __len__(self) -> int:
+        return len(self.packet)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """These rows alone."""
+        at = pa.array(rows)
+        return Rows(
+            self.packet[rows],
+            self.index[rows],
+            self.writer[rows],
+            self.seq[rows],
+            self.partition[rows],
+            self.scope[rows],
+            self.scopes,
+            self.received_ms[rows],
+            self.time_ms[rows],
+            self.site[rows],
+            self.flags[rows],
+            self.address[rows],
+            self.agent.take(at),
+            self.language.take(at),
+            self.hints.take(at),
+            self.query.take(at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A batch: its packets in the order of the records, their events, and the changes of each partition."""
+
+    packets: list[Packet]
+    rows: Rows
+    overlays: dict[int, Overlay]
+
+
+def valid_times(received: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Where a collector's time can be true at all."""
+    return (received >= EARLIEST_MS) & (received < LATEST_MS)
+
+
+def gather(records: Sequence[Record], states: Mapping[int, PartitionState], lookups: Lookups) -> Gathered:
+    """Decode the records; raises PolicyMissing and PolicyUnusable."""
+    overlays: dict[int, Overlay] = {}
+    out: list[Packet] = []
+    row = 0
+    for record in records:
+        overlay = overlays.get(record.partition)
+        if overlay is None:
+            overlay = overlays[record.partition] = Overlay(states[record.partition])
+        packet = _packet(record, overlay, lookups)
+        packet.below_ms = overlay.watermark_ms
+        if packet.columns is not None:
+            received = packet.columns.received_ms
+            clamped = np.minimum(received[valid_times(received)], record.appended_ms)
+            overlay.watermark_ms = max(overlay.watermark_ms, int(clamped.max(initial=0)))
+            packet.first_row, packet.count = row, packet.header.count
+            row += packet.count
+        packet.watermark_ms = overlay.watermark_ms
+        out.append(packet)
+    return Gathered(out, _rows(out), overlays)
+
+
+def _packet(record: Record, overlay: Overlay, lookups: Lookups) -> Packet:
+    try:
+        header = packets.header(record.value)
+        if overlay.saw(header.writer, header.seq):
+            return Packet(record, PacketKind.COPY, header, None, None)
+        header, columns = packets.decode(record.value)
+    except BadPacket:
+        return Packet(record, PacketKind.BAD, BAD_HEADER, None, None)
+    policies = lookups.policies(header.policy)
+    overlay.see(header.writer, header.seq)
+    return Packet(record, PacketKind.FIRST, header, columns, policies)
+
+
+def _rows(out: Sequence[Packet]) -> Rows:
+    first = [(n, p, p.columns) for n, p in enumerate(out) if p.columns is not None]
+    counts = [p.count for _, p, _ in first]
+
+    def spread(values: Sequence[int], dtype: type) -> npt.NDArray[np.int64]:
+        return np.repeat(np.array(values, dtype), counts)
+
+    def joined(arrays: Sequence[npt.NDArray[np.generic]], empty: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        return np.concatenate(arrays) if arrays else empty
+
+    received = joined([c.received_ms for _, _, c in first], np.zeros(0, np.int64)).astype(np.int64)
+    site = joined([c.site for _, _, c in first], np.zeros(0, np.uint32)).astype(np.uint32)
+    versions: dict[bytes, PolicySet] = {p.header.policy: p.policies for _, p, _ in first if p.policies}
+    numbered = {version: number for number, version in enumerate(versions)}
+    version = spread([numbered[p.header.policy] for _, p, _ in first], np.int64)
+    encoded = pc.dictionary_encode(pa.array((version << 32) | site.astype(np.int64)))
+    scopes: list[tuple[bytes, Rules | None]] = []
+    names = list(versions)
+    for pair in encoded.dictionary.to_pylist():
+        name, number = names[pair >> 32], pair & 0xFFFFFFFF
+        policy = versions[name].of(number)
+        scopes.append((name, None if policy is None else Rules.of(number, policy)))
+
+    def texts(lists: Sequence[list[str]]) -> pa.StringArray:
+        return pa.array([text for one in lists for text in one], pa.string())
+
+    queries = "\n".join([c.query for _, _, c in first])
+    return Rows(
+        packet=spread([n for n, _, _ in first], np.int64),
+        index=joined([np.arange(n, dtype=np.uint32) for n in counts], np.zeros(0, np.uint32)).astype(np.uint32),
+        writer=spread([p.header.writer for _, p, _ in first], np.uint64).astype(np.uint64),
+        seq=spread([p.header.seq for _, p, _ in first], np.uint64).astype(np.uint64),
+        partition=spread([p.record.partition for _, p, _ in first], np.uint64).astype(np.uint64),
+        scope=encoded.indices.to_numpy().astype(np.int64),
+        scopes=scopes,
+        received_ms=received,
+        time_ms=np.minimum(received, spread([p.record.appended_ms for _, p, _ in first], np.int64)),
+        site=site,
+        flags=joined([c.flags for _, _, c in first], np.zeros(0, np.uint16)).astype(np.uint16),
+        address=joined([c.address for _, _, c in first], np.zeros((0, 16), np.uint8)).astype(np.uint8),
+        agent=texts([c.agent for _, _, c in first]),
+        language=texts([c.language for _, _, c in first]),
+        hints=texts([c.hints for _, _, c in first]),
+        query=pc.split_pattern(pa.array([queries]), "\n").flatten() if first else pa.array([], pa.string()),
+    )

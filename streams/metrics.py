@@ -1,0 +1,24 @@
+"""The worker's metrics; partitions are labels, sites and visitors never."""
+
+from __future__ import annotations
+
+from infra.service.metrics import counter, gauge, histogram
+
+EVENTS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 20_000, 40_000)
+
+events = counter("worker", "events", "Events by what became of them", ["outcome"])
+batches = counter("worker", "batches", "Batches stored")
+batch_events = histogram("worker_batch", "events", "Events in a batch", buckets=EVENTS)
+batch_seconds = histogram("worker_batch", "seconds", "From taking a batch to its last count")
+process_seconds = histogram("worker_process", "seconds", "Turning a batch of packets into rows")
+insert_seconds = histogram("worker_insert", "seconds", "One insert into ClickHouse", ["table"])
+fenced = counter("worker_fenced", "inserts", "Inserts that wrote fewer rows than were sent")
+unknown = counter("worker_unknown", "inserts", "Errors of ClickHouse after which rows were read back")
+copies = counter("worker_copies", "packets", "Packets whose name was seen before")
+bad = counter("worker_bad", "packets", "Records that are no packet")
+lost = gauge("worker_lost", "offsets", "Offsets that left the log before they were stored", ["partition"])
+lag = gauge("worker_lag", "packets", "Packets in the log that are not stored yet", ["partition"])
+owned = gauge("worker_owned", "partitions", "Partitions that this worker owns")
+stopped = gauge("worker_stopped", "partitions", "Partitions stopped by an alarm", ["reason"])
+waiting = gauge("worker_waiting", "packets", "Packets fetched and not yet processed")
+sought = counter("worker_sought", "partitions", "Partitions set back to the offset that is wanted", ["why"])

@@ -1,0 +1,394 @@
+"""The worker's rules applied one event at a time: the reference that the columnar worker is held equal to.
+
+A second implementation because the columnar one is fast and this one is plain: it shares the rules on single
+values (`anonymize`, `enrich`, `fields`, `verdicts`) and nothing of the frame: its own parsing by
+`schemas.parameters.parse`, its own search for visits through a plain list. It is for tests; the worker never
+runs it (some 100 microseconds per event, and the search is linear in the number of open visits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import packets, parameters
+from schemas.packets import BadPacket, Event, Flag, Header
+from schemas.reasons import Rejected
+from schemas.sites import PolicySet
+from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
+from streams import fields, keyed
+from streams.anonymize import addresses, order_ids, recordings, urls, user_ids, visitor_ids
+from streams.batch import Outcome, Record
+from streams.enrich import actions, campaigns, device, languages, referrers, searches
+from streams.keyed import Kind
+from streams.rules import Rules
+from streams.state import VISIT_ACTIONS, VISIT_MS, PartitionState, Sequences, Visit
+from streams.surroundings import Lookups, Surroundings
+from streams.verdicts import (
+    BAD_CID,
+    BAD_TIMINGS,
+    EARLIEST_MS,
+    INTERNAL_ERROR,
+    LATEST_MS,
+    NOT_RECORDED,
+    PING_WITHOUT_VISIT,
+    Verdict,
+    before_parsing,
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Visit:
+    id: int
+    start: int
+    last: int
+    position: int
+    pageviews: int
+    campaign: str
+    visitor: int
+    user: int
+    config: int
+
+
+class _Partition:
+    """A private copy of a state: visits in a list, the one touched last at its end."""
+
+    def __init__(self, state: PartitionState) -> None:
+        self.state = state
+        self.applied = state.applied
+        self.watermark = state.watermark_ms
+        self.seen = {writer: found.copy() for writer, found in state.seen.items()}
+        distinct = {visit[0]: visit for visit in state.index.values()}
+        self.visits = [_Visit(*visit) for visit in sorted(distinct.values(), key=lambda visit: visit[2])]
+
+    def find(self, key: int, cutoff: int) -> _Visit | None:
+        """The open visit with this hash that acted last; of equals the one touched last."""
+        best = None
+        for visit in self.visits:
+            if key in (visit.user, visit.visitor, visit.config) and visit.last > cutoff:
+                best = visit if best is None or visit.last >= best.last else best
+        return best
+
+    def touch(self, visit: _Visit) -> None:
+        self.visits = [other for other in self.visits if other is not visit] + [visit]
+
+    def commit(self) -> None:
+        index: dict[int, Visit] = {}
+        for visit in self.visits:
+            value: Visit = astuple(visit)
+            for key in (visit.user, visit.visitor, visit.config):
+                if key and (key not in index or visit.last >= index[key][2]):
+                    index[key] = value
+        self.state.index, self.state.seen = index, self.seen
+        self.state.watermark_ms = self.watermark
+        self.state.applied += 1
+
+
+def process(records: Sequence[Record], states: Mapping[int, PartitionState], lookups: Lookups) -> Outcome:
+    """The same as `streams.batch.process`."""
+    partitions = {number: _Partition(states[number]) for number in {record.partition for record in records}}
+    events: list[Row] = []
+    rejects: list[Row] = []
+    ledger: list[Row] = []
+    for record in records:
+        _record(record, partitions[record.partition], lookups, events, rejects, ledger)
+
+    def commit() -> None:
+        for partition in partitions.values():
+            partition.commit()
+
+    return Outcome(
+        pa.Table.from_pylist(events, EVENTS),
+        pa.Table.from_pylist(rejects, REJECTS),
+        pa.Table.from_pylist(ledger, PACKETS),
+        commit,
+    )
+
+
+def _record(
+    record: Record,
+    partition: _Partition,
+    lookups: Lookups,
+    events: list[Row],
+    rejects: list[Row],
+    ledger: list[Row],
+) -> None:
+    place: Row = {"partition": record.partition, "generation": record.generation, "offset": record.offset}
+    entry: Row = place | {
+        "writer": 0,
+        "seq": record.offset,
+        "kind": PacketKind.BAD,
+        "routing": 0,
+        "policy_version": bytes(16),
+        "appended_at": record.appended_ms,
+        "watermark": partition.watermark,
+    }
+    entry |= dict.fromkeys(PACKETS.names[PACKETS.names.index("received") :], 0)
+    ledger.append(entry)
+    try:
+        header = packets.header(record.value)
+        seen = partition.seen.get(header.writer)
+        copy = seen is not None and header.seq in seen
+        if not copy:
+            header, columns = packets.decode(record.value)
+    except BadPacket:
+        reject = {"writer": 0, "seq": record.offset, "index": 0, "site_id": 0, "field": ""}
+        reject |= {"received_at": max(0, min(LATEST_MS, record.appended_ms)), "reason": Rejected.BAD_PACKET}
+        rejects.append(place | reject | {"size": len(record.value)})
+        return
+    name = {"writer": header.writer, "seq": header.seq}
+    entry |= name | {"routing": header.routing, "policy_version": header.policy}
+    entry["kind"] = PacketKind.COPY if copy else PacketKind.FIRST
+    if copy:
+        return
+    policies = lookups.policies(header.policy)
+    partition.seen.setdefault(header.writer, Sequences()).add(header.seq)
+    cutoff = partition.watermark - VISIT_MS
+    for index in range(header.count):
+        event = columns.event(index)
+        if EARLIEST_MS <= event.received_ms < LATEST_MS:
+            partition.watermark = max(partition.watermark, min(event.received_ms, record.appended_ms))
+        try:
+            result = _event(event, index, record, header, policies, partition, cutoff, lookups)
+        except (Surroundings, MemoryError):
+            raise
+        except Exception:
+            result = INTERNAL_ERROR
+        entry["received"] += 1
+        if not isinstance(result, Verdict):
+            entry["stored"] += 1
+            events.append(place | name | {"index": index, "policy_version": header.policy} | result)
+        elif result.excluded:
+            entry["excluded"] += 1
+        else:
+            entry["rejected"] += 1
+            reject = {"index": index, "site_id": event.site, "reason": result.reason, "field": result.field}
+            reject |= {"received_at": max(0, min(LATEST_MS, event.received_ms)), "size": len(event.query)}
+            rejects.append(place | name | reject)
+    entry["watermark"] = partition.watermark
+
+
+def _event(
+    event: Event,
+    index: int,
+    record: Record,
+    header: Header,
+    policies: PolicySet,
+    partition: _Partition,
+    cutoff: int,
+    lookups: Lookups,
+) -> Row | Verdict:
+    time = min(event.received_ms, record.appended_ms)
+    policy = policies.of(event.site)
+    time_ok = EARLIEST_MS <= event.received_ms < LATEST_MS and time >= EARLIEST_MS
+    verdict = before_parsing(policy is not None, time_ok, event.flags)
+    if verdict is not None or policy is None:
+        assert verdict is not None
+        return verdict
+    given = parameters.parse(event.query)
+    if parameters.integer(given.get("rec")) != 1:
+        return NOT_RECORDED
+    if given.get("cid") and visitor_ids.forced(given["cid"]) is None:
+        return BAD_CID
+    timings = {name: parameters.integer(given.get(name)) for name in fields.TIMINGS}
+    for name, value in timings.items():
+        if value < 0:
+            return BAD_TIMINGS[name]
+    rules = Rules.of(event.site, policy)
+    masked = addresses.mask(event.address, rules.mask_bytes)
+    key = keyed.site_day_key(lookups.day_secret(rules.date(time)), event.site)
+    row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
+    row |= {"address": addresses.text(masked), "country": "", "region": "", "city": "", "repeat_id": bytes(16)}
+    config = _device(row, event, given, masked, key)
+    removed, campaign = _content(row, given, rules, key, timings)
+    row["parameters_removed"] = min(65_535, removed + recordings.count(event.query))
+    row["consent"] = int(bool(event.flags & Flag.CONSENT) or parameters.integer(given.get("consent")) == 1)
+    user = user_ids.user_hash(key, given.get("uid", ""))
+    visitor = visitor_ids.visitor_hash(key, given)
+    kind = VisitorKind.USER_ID if user else VisitorKind.VISITOR_ID if visitor else VisitorKind.CONFIG_ID
+    row |= {"visitor_id": user or visitor or config, "visitor_kind": kind, "config_id": config, "user_id": 0}
+    visit = _visit(partition, cutoff, time, user, visitor, config, campaign, row["action_type"], given)
+    if visit is None:
+        return PING_WITHOUT_VISIT
+    gap = 0
+    if visit.id == 0:
+        visit.id = keyed.hash_words(key, Kind.VISIT, header.writer, header.seq, record.partition << 32 | index)
+        visit.start = visit.last = time
+    else:
+        gap = max(0, time - visit.last)
+        visit.last = max(visit.last, time)
+        visit.user, visit.visitor = visit.user or user, visit.visitor or visitor
+    visit.position += row["action_type"] != ActionType.PING
+    visit.pageviews += row["action_type"] == ActionType.PAGE_VIEW
+    partition.touch(visit)
+    return row | {
+        "visit_id": visit.id,
+        "visit_start": visit.start,
+        "visit_position": visit.position,
+        "visit_pageviews": visit.pageviews,
+        "visit_campaign": visit.campaign,
+        "visit_visitor_id": visit.visitor,
+        "visit_config_id": visit.config,
+        "visit_user_id": visit.user,
+        "visit_last": visit.last,
+        "gap_ms": gap,
+    }
+
+
+def _visit(
+    partition: _Partition,
+    cutoff: int,
+    time: int,
+    user: int,
+    visitor: int,
+    config: int,
+    campaign: str,
+    action: int,
+    given: Mapping[str, str],
+) -> _Visit | None:
+    """The visit of an event; a new one has no id yet; None for a heartbeat that would begin one."""
+    found = partition.find(user, cutoff) if user else None
+    if found is None and visitor:
+        found = partition.find(visitor, cutoff)
+        if found is not None and user and found.user not in (0, user):
+            found = None
+    if found is None:
+        found = partition.find(config, cutoff)
+        if found is not None:
+            other_user = bool(user) and found.user not in (0, user)
+            other_visitor = bool(visitor) and found.visitor not in (0, visitor)
+            found = None if other_user or other_visitor else found
+    if found is not None:
+        near = abs(time - found.last) < VISIT_MS
+        same_campaign = campaign in ("", found.campaign)
+        forced = parameters.integer(given.get("new_visit")) == 1
+        if near and same_campaign and not forced and found.position < VISIT_ACTIONS:
+            return found
+    if action == ActionType.PING:
+        return None
+    return _Visit(0, 0, 0, 0, 0, campaign, visitor, user, config)
+
+
+def _device(row: Row, event: Event, given: Mapping[str, str], masked: bytes, key: bytes) -> int:
+    agent = given.get("ua", "")
+    found = device.describe(agent if agent.strip() else event.agent)
+    tongue = given.get("lang", "")
+    language = languages.first(tongue if tongue.strip() else event.language)
+    hints = given.get("uadata") or parameters.decode(event.hints)
+    row |= {
+        "device_type": found.type,
+        "device_brand": found.brand,
+        "device_model": found.model,
+        "os": found.os,
+        "os_version": found.os_version,
+        "browser": found.browser,
+        "browser_version": found.browser_version,
+        "bot": found.bot | device.headless_hint(hints),
+        "language": language,
+        "resolution": fields.resolution(given.get("res", "")),
+    }
+    return visitor_ids.config_hash(key, masked, found.fingerprint, language)
+
+
+def _content(
+    row: Row, given: Mapping[str, str], rules: Rules, key: bytes, timings: Mapping[str, int]
+) -> tuple[int, str]:
+    """Page, action, referrer and order; how many parameters the rules removed, and the campaign's name."""
+    removed = 0
+
+    def text(name: str) -> str:
+        nonlocal removed
+        cleaned, lost = urls.clean_text(given.get(name, ""), rules)
+        removed += lost
+        return cleaned
+
+    def number(name: str, default: int = 0) -> int:
+        return parameters.integer(given.get(name), default)
+
+    url = host = path = keyword = own = ""
+    campaign = campaigns.NONE
+    page = urls.split(given.get("url", ""))
+    if page is not None:
+        url, lost = urls.clean(page, rules, campaigns.PARAMETERS)
+        removed += lost
+        own, host = page.host, page.host.partition(":")[0]
+        path = urls.clean_path(page, rules)
+        keyword = searches.keyword(page.parameters, rules)
+        campaign = campaigns.of_parameters(page.parameters + page.fragment_parameters)
+    direct = campaigns.of_request(given)
+    campaign = direct if direct.name else campaign
+    row |= {"url": url, "url_host": host, "url_path": path}
+    row |= {f"campaign_{name}": value for name, value in campaign._asdict().items()}
+
+    referrer = referrers.classify(given.get("urlref", ""), rules)
+    if referrer.host and referrer.host == own:
+        referrer = referrers.DIRECT
+    removed += referrer.removed
+    row |= {"referrer_type": referrer.type, "referrer_name": referrer.name, "referrer_keyword": referrer.keyword}
+    row["referrer_url"] = referrer.url
+    if campaign.name:
+        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": campaign.name}
+        row["referrer_keyword"] = campaign.term
+
+    texts = {
+        name: text(name)
+        for name in ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "c_n", "c_p", "c_t", "c_i")
+    }
+    goal = number("idgoal", fields.NO_GOAL)
+    action = actions.classify(
+        ping=number("ping") == 1,
+        goal=goal,
+        download=bool(urls.tidy(given.get("download", ""))),
+        link=bool(urls.tidy(given.get("link", ""))),
+        event=bool(texts["e_c"] and texts["e_a"]),
+        content=bool(texts["c_n"]),
+        search=bool(texts["search"] or keyword),
+        custom=number("ca") == 1,
+    )
+    linked = {ActionType.OUTLINK: "link", ActionType.DOWNLOAD: "download"}.get(action)
+    target = urls.split(given[linked]) if linked else None
+    link_url = ""
+    if target is not None:
+        link_url, lost = urls.clean(target, rules)
+        removed += lost
+
+    def only(kind: ActionType, value: Any, otherwise: Any = "") -> Any:
+        return value if action == kind else otherwise
+
+    event, content, search = ActionType.EVENT, ActionType.CONTENT, ActionType.SITE_SEARCH
+    order, viewed = ActionType.ECOMMERCE, ActionType.PAGE_VIEW
+    row |= {
+        "action_type": action,
+        "title": "" if linked else texts["action_name"],
+        "link_url": link_url,
+        "page_view_id": fields.page_view_id(given.get("pv_id", "")),
+        "search_keyword": only(search, texts["search"] or keyword),
+        "search_category": only(search, texts["search_cat"]),
+        "search_count": only(search, max(0, number("search_count")), 0),
+        "event_category": only(event, texts["e_c"]),
+        "event_action": only(event, texts["e_a"]),
+        "event_name": only(event, texts["e_n"]),
+        "event_value": only(event, parameters.decimal(given.get("e_v")), 0.0),
+        "content_name": only(content, texts["c_n"]),
+        "content_piece": only(content, texts["c_p"]),
+        "content_target": only(content, texts["c_t"]),
+        "content_interaction": only(content, texts["c_i"]),
+        "plugins": sum((number(name) == 1) << bit for bit, name in enumerate(fields.PLUGINS)),
+        "local_seconds": fields.local_seconds(number("h", -1), number("m"), number("s")),
+        "goal_id": goal if action in (order, ActionType.GOAL) else fields.NO_GOAL,
+        "revenue": parameters.decimal(given.get("revenue")) if action in (order, ActionType.GOAL) else 0.0,
+        "order_id": only(order, order_ids.order_hash(key, given.get("ec_id", "")), 0),
+    }
+    for parameter, name in fields.MONEY.items():
+        row[name] = only(order, parameters.decimal(given.get(parameter)), 0.0)
+    items = fields.items(given.get("ec_items", "") if action == order else "", rules)
+    row |= {f"item_{name}": values for name, values in items._asdict().items()}
+    for parameter, name in fields.TIMINGS.items():
+        value = timings[parameter]
+        row[name] = only(viewed, value if value <= fields.TIMING_LIMIT else 0, 0)
+    return removed, campaign.name

@@ -1,0 +1,97 @@
+"""Where a partition starts again, and the state it starts with: both are functions of the stored rows alone.
+
+The restart offset is the lowest offset of the current topic id, at or above the log's start, without a row in
+`packets`. The state is built from rows before it; every record from there on runs through the stages again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from infra.service.clickhouse import Client
+from infra.service.logs import logger
+from schemas.tables import PacketKind
+from streams import metrics
+from streams.state import VISIT_MS, VISIT_STATE_COLUMNS, PartitionState
+from streams.stored import islands
+
+log = logger(__name__)
+
+RANGES_LOGGED = 20
+_moments = {"visit_start", "visit_last"}
+_place = "(generation, `offset`, `index`)"
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """offset: where to start. lost: how many offsets left the log before they were stored."""
+
+    offset: int
+    lost: int
+
+
+def restart(client: Client, partition: int, generation: int, log_start: int) -> Restart:
+    """The restart offset of a partition; what left the log before it was stored is counted and logged."""
+    place = f"`partition` = {partition} AND generation = {generation}"
+    ranges = islands(client, f"{place} AND `offset` >= {log_start}")
+    offset = ranges[0][1] if ranges and ranges[0][0] == log_start else log_start
+    below = client.query(
+        f"SELECT uniqExact(`offset`) FROM packets WHERE {place} AND `offset` < {log_start}"
+    ).result_rows[0][0]
+    lost = log_start - int(below)
+    if lost:
+        present = islands(client, f"{place} AND `offset` < {log_start}")
+        firsts, afters = (*(first for first, _ in present), log_start), (0, *(after for _, after in present))
+        gaps = [(after, first - 1) for after, first in zip(afters, firsts, strict=True) if after < first]
+        log.error("offsets_lost", partition=partition, generation=generation, offsets=lost, ranges=gaps[:RANGES_LOGGED])
+    metrics.lost.labels(str(partition)).set(lost)
+    return Restart(offset, lost)
+
+
+def state_before(client: Client, partition: int, generation: int, offset: int) -> PartitionState:
+    """The state of a partition before place (generation, offset); what is selected is said in `streams.state`."""
+    before = f"`partition` = {partition} AND (generation, `offset`) < ({generation}, {offset})"
+    highest = client.query(f"SELECT toUnixTimestamp64Milli(max(watermark)) FROM packets WHERE {before}")
+    watermark_ms = max(int(highest.result_rows[0][0]), 0)
+    return PartitionState.from_rows(watermark_ms, _visits(client, before, watermark_ms), _seen(client, before))
+
+
+def _visits(client: Client, before: str, watermark_ms: int) -> list[tuple[object, ...]]:
+    columns = []
+    for column in VISIT_STATE_COLUMNS:
+        if column == "visit_id":
+            columns.append("visit_id")
+            continue
+        last = f"argMax(`{column}`, {_place})"
+        columns.append(f"toUnixTimestamp64Milli({last})" if column in _moments else last)
+    rows = client.query(
+        f"SELECT {', '.join(f'{sql} AS c{n}' for n, sql in enumerate(columns))} FROM events "
+        f"WHERE {before} AND visit_id != 0 AND visit_last > {_moment(watermark_ms - VISIT_MS)} "
+        f"AND time > {_moment(watermark_ms - 2 * VISIT_MS)} GROUP BY visit_id"
+    ).result_rows
+    return [tuple(row) for row in rows]
+
+
+def _seen(client: Client, before: str) -> list[tuple[int, int, int]]:
+    first = f"{before} AND kind = {int(PacketKind.FIRST)}"
+    rows = client.query(
+        f"SELECT writer, min(seq), max(seq), uniqExact(seq) FROM packets WHERE {first} GROUP BY writer"
+    ).result_rows
+    whole = [(int(w), int(low), int(high)) for w, low, high, n in rows if high - low + 1 == n]
+    torn = [int(w) for w, low, high, n in rows if high - low + 1 != n]
+    for start in range(0, len(torn), 500):
+        writers = ", ".join(map(str, torn[start : start + 500]))
+        ranges = client.query(
+            "SELECT writer, min(seq), max(seq) FROM ("
+            "SELECT writer, seq, seq - row_number() OVER (PARTITION BY writer ORDER BY seq) AS island "
+            f"FROM packets WHERE {first} AND writer IN ({writers})) GROUP BY writer, island"
+        ).result_rows
+        whole += [(int(w), int(low), int(high)) for w, low, high in ranges]
+    return whole
+
+
+def _moment(ms: int) -> str:
+    """A moment as SQL, from milliseconds since 1970; never before it."""
+    text = datetime.fromtimestamp(max(ms, 0) // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"toDateTime64('{text}.{max(ms, 0) % 1000:03}', 3, 'UTC')"

@@ -1,0 +1,54 @@
+"""What the pure core needs from around it, and what it raises where that is missing.
+
+Surroundings             never the fault of an event: fetch, wait, process the batch again; reject nothing
+├── PolicyMissing        a packet names a policy version that is not here yet
+├── PolicyUnusable       a policy is here, but this machine cannot apply it (time zone data too old)
+└── SecretMissing        the secret of a calendar date is not here (yet)
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Protocol
+
+from schemas.sites import PolicySet
+
+
+class Surroundings(Exception):
+    """Something around the core is missing; the batch may be processed again once it is there."""
+
+
+class PolicyMissing(Surroundings):
+    """`version`: the 16 bytes that a packet names and the shell must find on `site.policies`."""
+
+    def __init__(self, version: bytes) -> None:
+        super().__init__(f"policy version {version.hex()} is not known here; read topic site.policies")
+        self.version = version
+
+
+class PolicyUnusable(Surroundings):
+    """`site`: whose policy names a time zone that this machine does not know."""
+
+    def __init__(self, site: int, timezone: str) -> None:
+        super().__init__(f"site {site}: time zone {timezone!r} is not in this machine's data; update tzdata")
+        self.site = site
+
+
+class SecretMissing(Surroundings):
+    """`date`: the calendar date, in some site's time zone, whose secret the vault must give."""
+
+    def __init__(self, date: date) -> None:
+        super().__init__(f"the secret of {date.isoformat()} is not known here; fetch it from the vault")
+        self.date = date
+
+
+class Lookups(Protocol):
+    """Look-ups in memory, filled by the shell; they never wait."""
+
+    def policies(self, version: bytes) -> PolicySet:
+        """The policy set of this version; raises PolicyMissing."""
+        ...
+
+    def day_secret(self, date: date) -> bytes:
+        """The 32 bytes of this calendar date; raises SecretMissing."""
+        ...

@@ -1,0 +1,158 @@
+"""The rows of a batch, put together for the tables `events`, `rejects` and `packets`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.reasons import Rejected
+from schemas.tables import PacketKind
+from streams import visits
+from streams.describe import Description
+from streams.gather import Gathered, Packet
+from streams.verdicts import VERDICTS
+from streams.visits import Followed
+
+LATEST_MS = 4_102_444_800_000
+
+
+def events(
+    gathered: Gathered, pieces: Sequence[Description], followed: Sequence[Followed], schema: pa.Schema
+) -> pa.Table:
+    """One row per stored event."""
+    parts = [
+        _events(gathered, piece, steps, schema)
+        for piece, steps in zip(pieces, followed, strict=True)
+        if len(steps.stored)
+    ]
+    if not parts:
+        return schema.empty_table()
+    if len(parts) == 1:
+        return parts[0]
+    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+
+
+def _events(gathered: Gathered, piece: Description, steps: Followed, schema: pa.Schema) -> pa.Table:
+    columns = piece.columns
+    stored = steps.stored
+    if len(stored) < len(piece.kept):
+        keep = pa.array(stored)
+        columns = {name: column.take(keep) for name, column in columns.items()}
+    rows = piece.kept[stored]
+    table = gathered.rows
+    packet = table.packet[rows]
+    per_packet = [
+        ("partition", [p.record.partition for p in gathered.packets]),
+        ("generation", [p.record.generation for p in gathered.packets]),
+        ("offset", [p.record.offset for p in gathered.packets]),
+        ("writer", [p.header.writer for p in gathered.packets]),
+        ("seq", [p.header.seq for p in gathered.packets]),
+    ]
+    out = dict(columns)
+    for name, values in per_packet:
+        out[name] = pa.array(np.array(values, schema.field(name).type.to_pandas_dtype())[packet])
+    versions = pa.array([p.header.policy for p in gathered.packets], pa.binary(16))
+    out["policy_version"] = versions.take(pa.array(packet))
+    out["index"] = pa.array(table.index[rows])
+    out["site_id"] = pa.array(table.site[rows])
+    out["received_at"] = _moment(table.received_ms[rows])
+    out["time"] = _moment(table.time_ms[rows])
+    n = len(rows)
+    out["shard"] = pa.array(np.zeros(n, np.uint16))
+    out["repeat_id"] = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(bytes(16 * n))])
+    for name, column in visits.columns(steps).items():
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            out[name] = pa.array(column, pa.string()).dictionary_encode().cast(kind)
+        elif pa.types.is_timestamp(kind):
+            out[name] = _moment(np.array(column, np.int64))
+        else:
+            out[name] = pa.array(np.array(column, kind.to_pandas_dtype()))
+    return pa.Table.from_arrays([out[field.name] for field in schema], schema=schema)
+
+
+def _moment(values: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.array(values).view(pa.timestamp("ms", "UTC"))
+
+
+def rejects(
+    gathered: Gathered, pieces: Sequence[Description], followed: Sequence[Followed], schema: pa.Schema
+) -> pa.Table:
+    """One row per rejected event and per record that is not a packet: reasons, never content."""
+    found: list[tuple[int, int, tuple[object, ...]]] = []
+    for number, packet in enumerate(gathered.packets):
+        if packet.kind == PacketKind.BAD:
+            size = min(len(packet.record.value), 2**32 - 1)
+            at = packet.record.appended_ms
+            name = (0, packet.record.partition, packet.record.offset, 0)
+            found.append((number, 0, _reject(packet, name, 0, at, Rejected.BAD_PACKET, "", size)))
+    rows = gathered.rows
+    for piece in pieces:
+        for position in np.flatnonzero(piece.verdict).tolist():
+            verdict = VERDICTS[piece.verdict[position]]
+            if verdict is None or verdict.excluded:
+                continue
+            row = int(piece.rows[position])
+            number, index = int(rows.packet[row]), int(rows.index[row])
+            packet = gathered.packets[number]
+            name = (packet.header.writer, packet.record.partition, packet.header.seq, index)
+            size = pc.binary_length(rows.query[row]).as_py()
+            at = int(rows.received_ms[row])
+            reject = _reject(packet, name, int(rows.site[row]), at, verdict.reason, verdict.field, size)
+            found.append((number, index, reject))
+    found.sort(key=lambda entry: entry[:2])
+    columns = list(zip(*(values for _, _, values in found), strict=True)) or [()] * len(schema)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _reject(
+    packet: Packet, name: tuple[int, int, int, int], site: int, at: int, reason: str, field: str, size: int
+) -> tuple[object, ...]:
+    writer, partition, seq, index = name
+    record = packet.record
+    received = max(0, min(LATEST_MS, at))
+    return writer, partition, seq, index, record.generation, record.offset, site, received, reason, field, size
+
+
+def packets(
+    gathered: Gathered, pieces: Sequence[Description], followed: Sequence[Followed], schema: pa.Schema
+) -> pa.Table:
+    """One row per record: the ledger."""
+    n = len(gathered.packets)
+    counts = np.zeros((3, n), np.int64)  # stored, excluded, rejected
+    fate = np.array([0 if v is None else 1 if v.excluded else 2 for v in VERDICTS])
+    for piece in pieces:
+        where = gathered.rows.packet[piece.rows]
+        np.add.at(counts, (fate[piece.verdict], where), 1)
+    rows = []
+    for number, packet in enumerate(gathered.packets):
+        record, header = packet.record, packet.header
+        stored, excluded, rejected = counts[:, number].tolist()
+        bad = packet.kind == PacketKind.BAD
+        rows.append(
+            {
+                "partition": record.partition,
+                "generation": record.generation,
+                "offset": record.offset,
+                "writer": header.writer,
+                "seq": record.offset if bad else header.seq,
+                "kind": int(packet.kind),
+                "routing": header.routing,
+                "policy_version": header.policy,
+                "appended_at": record.appended_ms,
+                "watermark": packet.watermark_ms,
+                "received": packet.count,
+                "stored": stored,
+                "excluded": excluded,
+                "rejected": rejected,
+                "repeats_key": 0,
+                "repeats_random": 0,
+                "repeats_body": 0,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -1,0 +1,192 @@
+"""Visits: which events belong together (Matomo's rules, reduced).
+
+An event finds its visit by its user, else by its visitor id, else by its configuration; each of the last two
+only if the visit has no other id of the kinds before, so that a visit whose id comes late stays one visit. All
+three are hashes under the site's key of the day, so a visit ends with the day in the site's time zone.
+
+An open visit is joined when the event lies less than 30 minutes from its last action, either way. A visit is
+open while its last action is after the watermark of the packets below the event's own, less 30 minutes: so the
+result does not depend on how packets are cut into batches. A campaign other than the visit's, `new_visit=1` or
+10,000 actions begin a new visit. A heartbeat prolongs a visit, is no action of it, and never begins one.
+
+Times here are the collector's; `cdt` is not read yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.tables import ActionType
+from streams.describe import Description
+from streams.gather import Gathered
+from streams.overlay import Overlay
+from streams.state import (
+    ID,
+    LAST,
+    USER,
+    VISIT_ACTIONS,
+    VISIT_MS,
+    VISIT_STATE_COLUMNS,
+    VISITOR,
+    Visit,
+)
+from streams.verdicts import INTERNAL_ERROR, NUMBER, PING_WITHOUT_VISIT
+
+COLUMNS = VISIT_STATE_COLUMNS[:9]
+PING, PAGE_VIEW = int(ActionType.PING), int(ActionType.PAGE_VIEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Of one description: the visit of each event that has a row after all, and which these are."""
+
+    visits: list[Visit]  # of each stored event, its visit as of that event
+    gaps: list[int]  # milliseconds since the action before, 0 for a visit's first
+    stored: npt.NDArray[np.int64]  # positions among the kept rows, rising
+    lost: dict[int, int]  # the other positions, and why: numbers of `verdicts.VERDICTS`
+
+
+class _Failed(Exception):
+    def __init__(self, piece: int, position: int) -> None:
+        super().__init__(piece, position)
+        self.piece, self.position = piece, position
+
+
+def follow(gathered: Gathered, pieces: Sequence[Description]) -> list[Followed]:
+    """The visits of all kept rows, in order; verdicts of heartbeats without a visit are written into the pieces."""
+    broken: set[tuple[int, int]] = set()
+    while True:
+        for overlay in gathered.overlays.values():
+            overlay.forget_visits()
+        try:
+            out = [_piece(gathered, piece, number, broken) for number, piece in enumerate(pieces)]
+        except _Failed as failure:
+            broken.add((failure.piece, failure.position))
+            continue
+        for piece, followed in zip(pieces, out, strict=True):
+            for position, verdict in followed.lost.items():
+                piece.verdict[int(np.searchsorted(piece.rows, piece.kept[position]))] = verdict
+        return out
+
+
+def _piece(gathered: Gathered, piece: Description, number: int, broken: set[tuple[int, int]]) -> Followed:
+    found: list[Visit] = []
+    gaps: list[int] = []
+    failed = {position for n, position in broken if n == number}
+    lost: dict[int, int] = dict.fromkeys(failed, NUMBER[INTERNAL_ERROR])
+    packet = gathered.rows.packet[piece.kept]
+    # the kept rows of one packet lie together
+    starts = np.flatnonzero(np.diff(packet, prepend=-1)).tolist()
+    for start, end in pairwise([*starts, len(packet)]):
+        home = gathered.packets[int(packet[start])]
+        overlay = gathered.overlays[home.record.partition]
+        _packet(overlay, home.below_ms - VISIT_MS, piece, range(start, end), found, gaps, lost, number, failed)
+    stored = np.delete(np.arange(len(piece.kept)), list(lost)) if lost else np.arange(len(piece.kept))
+    return Followed(found, gaps, stored, lost)
+
+
+def _packet(
+    overlay: Overlay,
+    cutoff: int,
+    piece: Description,
+    span: range,
+    found: list[Visit],
+    gaps: list[int],
+    lost: dict[int, int],
+    number: int,
+    failed: set[int],
+) -> None:
+    """Follow the events of one packet; `cutoff`: a visit whose last action is not after it is closed."""
+    changed = overlay.index
+    look_changed, look_below = changed.get, overlay.state.index.get
+    add, add_gap = found.append, gaps.append
+    cut = slice(span.start, span.stop)
+    position = span.start
+    try:
+        for position, user, visitor, config, time, action, new_visit, campaign in zip(
+            span,
+            piece.user[cut],
+            piece.visitor[cut],
+            piece.config[cut],
+            piece.time[cut],
+            piece.action[cut],
+            piece.new_visit[cut],
+            piece.campaign[cut],
+            strict=True,
+        ):
+            if failed and position in failed:
+                continue
+            visit = None
+            if user:
+                visit = look_changed(user) or look_below(user)
+                if visit is not None and visit[LAST] <= cutoff:
+                    visit = None
+            if visit is None and visitor:
+                visit = look_changed(visitor) or look_below(visitor)
+                if visit is not None and (visit[LAST] <= cutoff or (user and visit[USER] not in (0, user))):
+                    visit = None
+            if visit is None:
+                visit = look_changed(config) or look_below(config)
+                if visit is not None and (
+                    visit[LAST] <= cutoff
+                    or (user and visit[USER] not in (0, user))
+                    or (visitor and visit[VISITOR] not in (0, visitor))
+                ):
+                    visit = None
+            if visit is not None:
+                id, start, last, actions, pageviews, of_campaign, of_visitor, of_user, of_config = visit
+                gap = time - last
+                if (
+                    gap >= VISIT_MS
+                    or gap <= -VISIT_MS
+                    or (campaign and campaign != of_campaign)
+                    or new_visit
+                    or actions >= VISIT_ACTIONS
+                ):
+                    visit = None
+                else:
+                    if gap > 0:
+                        last = time
+                    else:
+                        gap = 0
+                    if action != PING:
+                        actions += 1
+                        pageviews += action == PAGE_VIEW
+                    user, visitor, config = of_user or user, of_visitor or visitor, of_config
+                    visit = (id, start, last, actions, pageviews, of_campaign, visitor, user, config)
+            if visit is None:
+                if action == PING:
+                    lost[position] = NUMBER[PING_WITHOUT_VISIT]
+                    continue
+                id, last, gap = piece.visit_name[position], time, 0
+                visit = (id, time, time, 1, int(action == PAGE_VIEW), campaign, visitor, user, config)
+            # each of its hashes finds this visit from now on, unless it finds one that acted later
+            other = look_changed(config) or look_below(config)
+            if other is None or other[ID] == id or other[LAST] <= last:
+                changed[config] = visit
+            if visitor:
+                other = look_changed(visitor) or look_below(visitor)
+                if other is None or other[ID] == id or other[LAST] <= last:
+                    changed[visitor] = visit
+            if user:
+                other = look_changed(user) or look_below(user)
+                if other is None or other[ID] == id or other[LAST] <= last:
+                    changed[user] = visit
+            add(visit)
+            add_gap(gap)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _Failed(number, position) from error
+
+
+def columns(followed: Followed) -> dict[str, Sequence[Any]]:
+    """The visits of the stored events by the names of table `events`; times are milliseconds."""
+    values = zip(*followed.visits, strict=True) if followed.visits else [()] * len(COLUMNS)
+    return dict(zip(COLUMNS, values, strict=True)) | {"gap_ms": followed.gaps}

@@ -1,0 +1,414 @@
+"""Generated tracking traffic, by seed: what trackers send, odd requests, and bytes nobody means well with."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import accumulate
+from urllib.parse import quote
+
+from schemas import packets, parameters
+from schemas.packets import Event, Flag
+from schemas.sites import PolicySet, SitePolicy
+from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
+
+START_MS = 1_795_000_000_000  # 2026-11-18 08:26:40 UTC
+WORDS = ["red", "blue", "summer", "winter", "sale", "shoe", "coat", "lamp", "desk", "garden", "news", "world"]
+WORDS += ["café", "étude", "größe", "東京"]
+AGENTS = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{v}.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 14; SM-S9{v}B) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{v}.0.0.0 "
+    "Mobile Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_{d} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{d} "
+    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:{v}.0) Gecko/20100101 Firefox/{v}.0",
+    "Mozilla/5.0 (compatible; Googlebot/2.{d}; +http://www.google.com/bot.html)",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/{v}.0.0.0 Safari/537.36",
+]
+REFERRERS = [
+    "https://www.google.com/",
+    "https://www.bing.com/search?q=red+shoe",
+    "https://t.co/abc",
+    "https://l.facebook.com/l.php?u=x&fbclid=Zz",
+    "https://partner.example.org/list/?id=7&sid=9",
+    "https://chatgpt.com/",
+    "https://www.site1.example/before?gclid=1",
+    "android-app://com.example.app/",
+]
+BASE = "idsite=1&rec=1&url=https%3A%2F%2Fwww.site1.example%2Fa&_id=76d1f50cbfda087a&pv_id=abc123"
+
+ODD = [
+    "",
+    "flag",
+    "&&&",
+    "=x",
+    "rec",
+    "rec=1",
+    "rec=1&rec=0",
+    "rec=0&%72ec=1",
+    *(
+        BASE + more
+        for more in [
+            "",
+            "&uid",
+            "&uid=",
+            "&uid=+",
+            "&uid=caf%C3%A9",
+            "&uid=" + "x" * 300,
+            "&link=https%3A%2F%2Fo.example%2F%3Fto%3Djo%40x.example%26gclid%3D1",
+            "&link=mailto%3Ajo%40x.example",
+            "&link=",
+            "&link=+",
+            "&download=https%3A%2F%2Fo.example%2Fcard.pdf%3Fsid%3D4",
+            "&link=https%3A%2F%2Fa.example&download=https%3A%2F%2Fb.example",
+            "&e_c&e_a=x",
+            "&e_c=+&e_a=b",
+            "&e_c=null&e_a=null&e_n=null&e_v=null",
+            "&e_c=a&e_a=b&e_v=1e3&ca=1",
+            "&e_c=a&e_a=b&e_v=nan",
+            "&ca=1",
+            "&e_c=JavaScript+Errors&e_a=https%3A%2F%2Fu%3Apw%40x.example%2Fa%3Fsid%3D1%3A3%3A4&ca=1",
+            "&pf_net=0x1F",
+            "&pf_net=1_000",
+            "&pf_net=%2B7",
+            "&pf_net=+7",
+            "&pf_net=%31%32",
+            "&pf_net=",
+            "&pf_net=-0",
+            "&pf_net=-5",
+            "&pf_net=007",
+            "&pf_net=16777215",
+            "&pf_net=16777216",
+            "&pf_net=99999999999999999999",
+            "&pf_net=-99999999999999999999",
+            "&pf_net=%D9%A1",
+            "&idgoal=99999999999",
+            "&idgoal=3&revenue=1e400",
+            "&idgoal=1&revenue=nan",
+            "&idgoal=1&revenue=-12.50",
+            "&idgoal=0&ec_id=A%201&ec_items=%5B%5B%22%22%5D%2C%5B%22s%22%5D%5D&revenue=1e3",
+            "&idgoal=0&ec_items=notjson",
+            "&idgoal=0&ec_items=%5B%5B%22s%22%2C%22n%22%2C%5B%22c%22%5D%2C%2210%22%2C2.0%5D%2C5%2Cnull%5D&ec_st=7.5",
+            "&idgoal=0&ec_items=" + quote(json.dumps([["\ud800", "\ud800x", "", 1e308, 10**30], [1, 2, 3, True, -4]])),
+            "&idgoal=0&ec_items=" + "%5B" * 3000,
+            "&idgoal=0&ec_items=%5B%5B%22s%22%2C%22n%22%2C%22%22%2CNaN%2CInfinity%5D%5D",
+            "&search=",
+            "&search=%20",
+            "&search=caf%C3%A9+%2B1&search_count=-3",
+            "&search=a&search_count=99999999999&search_cat=b",
+            "&c_n=+",
+            "&c_n=Ad&c_p=img.png&c_t=https%3A%2F%2Fx.example%2F%3Fgclid%3D1&c_i=click",
+            "&ping=1",
+            "&ping=01",
+            "&ping=%31",
+            "&new_visit=1",
+            "&_id=",
+            "&_id=zz",
+            "&_id=76d1",
+            "&_id=%37%36d1f50cbfda087a",
+            "&_id=76D1F50CBFDA087Aand+more",
+            "&cid=76d1f50cbfda087b",
+            "&cid=",
+            "&cid=nothex",
+            "&cid=76d1f50cbfda087b0",
+            "&action_name=%E9%zz%2+a%00b",
+            "&action_name=%F0%9F%98%80" * 2,
+            "&action_name=%00+%0A",
+            "&action_name=" + "%C3%A9" * 2000,
+            "&action_name=404%2FURL+%3D+%252Fa%253Fsid%253D1%2526p%253D2%2FFrom+%3D+https%253A%252F%252Fu%253Apw%2540x.example",
+            "&action_name=see+https%3A%2F%2Fx.example%2F%3Fgclid%3D1%26p%3D2+and+more",
+            "&h=25&m=1&s=1",
+            "&h=x",
+            "&h=23&m=59&s=59",
+            "&ua=curl%2F8&lang=xx-YY",
+            "&ua=+&lang=+",
+            "&lang=" + "a" * 90,
+            "&res=",
+            "&res=800x600",
+            "&res=%C3%A9%ED%A0%80",
+            "&uadata=%7B",
+            "&uadata=%7B%22brands%22%3A%5B%7B%22brand%22%3A%22%48eadlessChrome%22%7D%5D%7D",
+            "&consent=1",
+            "&pv_id=!abc",
+            "&pv_id=abcdefghij",
+            "&pv_id=%61%62",
+            "&url=javascript%3Aalert(1)",
+            "&url=",
+            "&url=https%3A%2F%2F",
+            "&url=https%3A%2F%2Fu%3Apw%40www.site1.example%2F%3FQ%3Dx%3Bb%3D1%26%2567clid%3Dzz",
+            "&url=HTTPS%3A%2F%2FWWW.Site1.Example%2F%3FGCLID%3Dx%23frag%3Fsid%3D1%26a%3D2",
+            "&url=https%3A%2F%2Fwww.site1.example%2Findex%3Bjsessionid%3Dvalue%3Bp1%3Dv1%3Fp2%3Dv2",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%3Fq%3Dfoo%26utm_campaign%3Dspring%2Bsale%26utm_term%3Dt",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%3Futm_source%3Donly",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%3Fback%3Dhttps%253A%252F%252Fx.example%252F%253Fsid%253D1",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%00%0A%3Fa%3D1",
+            "&url=https%3A%2F%2F%5B%3A%3A1%5D%3A80%2Fx",
+            "&mtm_campaign=direct&utm_campaign=no",
+            "&utm_source=alone",
+            "&urlref=https%3A%2F%2Fwww.site1.example%2Fx",
+            "&urlref=https%3A%2F%2Fwww.google.de%2Fsearch%3Fq%3DRed%2BShoe%26gclid%3D1",
+            "&urlref=https%3A%2F%2Fwww.baidu.com%2Fs%3Fwd%3D%25C1%25F7%25D0%25D0",
+            "&urlref=nonsense",
+            "&urlref=https%3A%2F%2Fu%3Apw%40other.example%2F%3Fsid%3D1",
+            "&hsr_smp=1&hsr_text=secret&fa_fields=x&%66a_x=1",
+            "&send_image=0&unknown=%FF%FE",
+        ]
+    ),
+]
+
+
+@dataclass(slots=True)
+class World:
+    """Look-ups in memory: policy sets by version, and a secret for each date but the dead ones."""
+
+    sets: dict[bytes, PolicySet]
+    dead: set[date] = field(default_factory=set)
+    asked: int = 0
+
+    def policies(self, version: bytes) -> PolicySet:
+        try:
+            return self.sets[version]
+        except KeyError:
+            raise PolicyMissing(version) from None
+
+    def day_secret(self, day: date) -> bytes:
+        self.asked += 1
+        if day in self.dead:
+            raise SecretMissing(day)
+        return day.isoformat().encode().ljust(32, b"-")
+
+
+def policy_set(sites: int = 5) -> PolicySet:
+    """Sites 1 to `sites`, each a little different."""
+    zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]
+    made = {
+        site: SitePolicy(
+            timezone=zones[site % len(zones)],
+            domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
+            mask_bytes=site % 5,
+            excluded_parameters=("customer", f"x{site}"),
+            keep_fragment=site % 2 == 0,
+        )
+        for site in range(1, sites + 1)
+    }
+    return PolicySet(made)
+
+
+def world(*sets: PolicySet) -> World:
+    """A world that knows these policy sets."""
+    known = sets or (policy_set(),)
+    return World({one.version: one for one in known})
+
+
+def address(random_: random.Random) -> bytes:
+    """An IPv4 address as mapped, an IPv6 address, now and then a 6to4 one."""
+    kind = random_.random()
+    if kind < 0.7:
+        return b"\0" * 10 + b"\xff\xff" + random_.randbytes(4)
+    return (b"\x20\x02" if kind < 0.75 else b"\x2a\x01") + random_.randbytes(14)
+
+
+@dataclass(slots=True)
+class Visitor:
+    site: int
+    number: str
+    agent: str
+    language: str
+    address: bytes
+    user: str
+    resolution: str
+
+
+def q(text: str) -> str:
+    """Percent-encoded as matomo.js does."""
+    return quote(text, safe="~()*!'")
+
+
+class Traffic:
+    """Events of a few visitors of several sites, in rising time."""
+
+    def __init__(self, seed: int, sites: int = 5, visitors: int = 40, pages: int = 60, step_ms: int = 9_000) -> None:
+        self.random = random.Random(seed)
+        self.now = START_MS
+        self.step_ms = step_ms
+        self.sites = sites
+        self.recent: list[Visitor] = []
+        self.visitors = [self._visitor() for _ in range(visitors)]
+        self.pages = {site: [self._page(site) for _ in range(max(2, pages // sites))] for site in range(1, sites + 1)}
+        self.weights = {
+            site: list(accumulate(1 / (n + 1) for n in range(len(pages)))) for site, pages in self.pages.items()
+        }
+
+    def _visitor(self) -> Visitor:
+        r = self.random
+        agent = r.choice(AGENTS[:4] * 8 + AGENTS[4:]).format(v=r.randint(90, 140), d=r.randint(0, 9))
+        return Visitor(
+            r.choices(range(1, self.sites + 1), [site**-0.8 for site in range(1, self.sites + 1)])[0],
+            f"{r.getrandbits(64):016x}",
+            agent,
+            r.choice(["en-US,en;q=0.9", "de-DE,de;q=0.9", "fr", "", "ja-JP"]),
+            address(r),
+            f"user{r.randint(1, 30)}@corp.example" if r.random() < 0.2 else "",
+            r.choice(["1920x1080", "390x844", "412x915"]),
+        )
+
+    def _page(self, site: int) -> tuple[str, str]:
+        r = self.random
+        slug = "-".join(r.choices(WORDS, k=3))
+        url = f"https://www.site{site}.example/{r.choice(WORDS)}/{slug}-{r.randint(1, 999)}.html"
+        more = []
+        if r.random() < 0.35:
+            more.append(f"{r.choice(['color', 'page', 'customer', 'sort'])}={r.choice(['red', '2', 'price+asc'])}")
+        if r.random() < 0.12:
+            more += ["utm_source=newsletter", "utm_medium=email", f"utm_campaign={r.choice(WORDS[:4])}"]
+        if r.random() < 0.04:
+            more.append(f"sid={r.getrandbits(64):x}")
+        if r.random() < 0.03:
+            more.append(f"q={r.choice(WORDS)}")
+        url += "?" + "&".join(more) if more else ""
+        return url + ("#part-2?x=1" if r.random() < 0.03 else ""), " ".join(r.choices(WORDS, k=4))
+
+    def query(self, visitor: Visitor) -> str:
+        """One request of a visitor, some 25 parameters."""
+        r = self.random
+        kind = r.random()
+        pages, weights = self.pages[visitor.site], self.weights[visitor.site]
+        url, title = r.choices(pages, cum_weights=weights)[0]
+        if r.random() < 0.08:
+            url += ("&" if "?" in url else "?") + f"gclid={r.getrandbits(160):x}"
+        out = [f"idsite={visitor.site}", "rec=1", f"r={r.randint(100000, 999999)}"]
+        second = self.now // 1000
+        out += [f"h={second // 3600 % 24}", f"m={second // 60 % 60}", f"s={second % 60}", "url=" + q(url)]
+        if kind < 0.75:
+            out.insert(0, "action_name=" + q(title))
+        if r.random() < 0.6:
+            out.append("urlref=" + q(r.choice([*REFERRERS, r.choice(pages)[0]])))
+        if visitor.user and r.random() < 0.7:
+            out.append("uid=" + q(visitor.user))
+        out += ["_id=" + (visitor.number if r.random() < 0.8 else ""), "_idn=0", "_refts=0"]
+        if kind < 0.70:
+            out += [f"pf_net={r.randint(0, 90)}", f"pf_srv={r.randint(1, 900)}", f"pf_tfr={r.randint(0, 200)}"]
+            out += [f"pf_dm1={r.randint(10, 3000)}", f"pf_dm2={r.randint(10, 3000)}", f"pf_onl={r.randint(0, 60)}"]
+        elif kind < 0.80:
+            out += [
+                f"e_c={r.choice(['Video', 'Form'])}",
+                "e_a=play",
+                f"e_n=Clip+{r.randint(1, 300)}",
+                "e_v=2.5",
+                "ca=1",
+            ]
+        elif kind < 0.84:
+            out.append("link=" + q(f"https://out{r.randint(1, 50)}.example.net/?user=a&fbclid=1"))
+        elif kind < 0.86:
+            out.append("download=" + q(f"https://www.site{visitor.site}.example/files/{r.randint(1, 90)}.pdf"))
+        elif kind < 0.90:
+            out.append("ping=1")
+        elif kind < 0.93:
+            out += ["search=" + q(r.choice(WORDS)), "search_cat=Shop", f"search_count={r.randint(0, 80)}"]
+        elif kind < 0.95:
+            out += [f"idgoal={r.randint(1, 9)}", f"revenue={r.randint(1, 500)}"]
+        elif kind < 0.97:
+            items = [[f"SKU{r.randint(1, 400)}", r.choice(WORDS), "cat", r.randint(100, 9999) / 100, r.randint(1, 4)]]
+            out += ["idgoal=0", f"ec_id=ORD{r.getrandbits(40)}", "revenue=17.5", "ec_st=10", "ec_tx=2.5", "ec_sh=5"]
+            out.append("ec_items=" + q(json.dumps(items * r.randint(1, 3), separators=(",", ":"))))
+        else:
+            out += [f"c_n=Banner+{r.randint(1, 60)}", "c_p=img.png", "c_t=" + q("https://x.example/land")]
+        out += [f"pv_id={r.getrandbits(30):06x}"[:12], f"res={visitor.resolution}"]
+        if "Chrome/" in visitor.agent and r.random() < 0.9:
+            brand = {"brand": "Chromium", "version": visitor.agent[-20:-17]}
+            out.append("uadata=" + q(json.dumps({"brands": [brand], "mobile": False, "platform": "Windows"})))
+        out += ["pdf=1", "qt=0", "realp=0", "wma=0", "fla=0", "java=0", "ag=0", "cookie=1"]
+        return "&".join(out)
+
+    def event(self, odd: float = 0.0) -> Event:
+        """The next event; with probability `odd` one that nobody expects."""
+        r = self.random
+        self.now += r.randint(0, 2 * self.step_ms)
+        if self.recent and r.random() < 0.55:
+            visitor = r.choice(self.recent)
+        else:
+            visitor = r.choice(self.visitors)
+            self.recent = [*self.recent[-199:], visitor]
+        received, flags, query = self.now, 0, ""
+        site = visitor.site
+        if r.random() < odd:
+            query = r.choice(ODD)
+            site = r.choice([visitor.site, 1, 1, 0, 999])
+            flags = r.choice([0, 0, 0, Flag.OPT_OUT, Flag.PREFETCH, Flag.CONSENT, Flag.DNT])
+            late = [0, -400_000, -1_799_999, -1_800_000, -1_800_001, -86_400_000, 60_000, 10**12, -(10**15), 2**62]
+            received += r.choice([0, 0, 0, *late])
+        else:
+            query = self.query(visitor)
+        return Event(
+            received_ms=received,
+            site=site,
+            address=visitor.address if r.random() < 0.9 else address(r),
+            role=0,
+            flags=int(flags),
+            agent=visitor.agent,
+            language=visitor.language,
+            hints=r.choice(["", "", '{"brands":"HeadlessChrome"}']) if odd else "",
+            query=parameters.safe(query.encode()),
+        )
+
+    def records(
+        self,
+        policy: bytes,
+        count: int,
+        *,
+        partitions: int = 1,
+        size: int = 20,
+        odd: float = 0.0,
+        trouble: float = 0.0,
+        writer: int = 7,
+    ) -> list[Record]:
+        """`count` packets of about `size` events; with probability `trouble` one comes again, or is none."""
+        r = self.random
+        seqs: dict[int, int] = {}
+        offsets: dict[int, int] = {}
+        out: list[Record] = []
+        while len(out) < count:
+            partition = r.randrange(partitions)
+            if out and r.random() < trouble:
+                old = r.choice(out)
+                broken = old.value[: r.randrange(len(old.value) + 1)]
+                value, partition = r.choice([old.value, b"", b"noise", broken]), old.partition
+            else:
+                seq = seqs.get(partition, -1) + 1
+                seqs[partition] = seq
+                events = [self.event(odd) for _ in range(r.randint(1, 2 * size - 1))]
+                value = packets.encode(writer + partition, seq, 1, policy, events)
+            offset = offsets.get(partition, -1) + 1
+            offsets[partition] = offset
+            appended = self.now + r.choice([0, 5, 200])
+            out.append(Record(partition, offset, 1, appended, value))
+        return out
+
+
+def fresh(records: Sequence[Record]) -> dict[int, PartitionState]:
+    """Empty states for the partitions of the records."""
+    return {record.partition: PartitionState() for record in records}
+
+
+def one(events: Sequence[Event], policy: bytes, seq: int = 0, *, appended_ms: int = 2**42) -> Record:
+    """A record of a single packet on partition 0, its offset its seq."""
+    return Record(0, seq, 1, appended_ms, packets.encode(1, seq, 1, policy, events))
+
+
+def simple(query: str, *, at_ms: int = START_MS, site: int = 1, **more: object) -> Event:
+    """An event with a query string and nothing remarkable else."""
+    values: Mapping[str, object] = {
+        "received_ms": at_ms,
+        "site": site,
+        "address": b"\0" * 10 + b"\xff\xff" + bytes([81, 2, 69, 160]),
+        "role": 0,
+        "flags": 0,
+        "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:99.0) Gecko/20100101 Firefox/99.0",
+        "language": "de",
+        "hints": "",
+        "query": query,
+    } | more
+    return Event(**values)  # type: ignore[arg-type]

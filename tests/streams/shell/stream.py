@@ -1,0 +1,158 @@
+"""A stream of events for the tests of the worker's shell: deterministic by seed, and the tables it must become."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote_plus
+
+import pyarrow as pa
+from kafka import KafkaProducer
+
+from infra.local.stack import install
+from infra.service.clickhouse import Client
+from infra.service.settings import Settings
+from schemas.packets import MAPPED_IPV4, Event, encode
+from schemas.routing import ROUTING_VERSION
+from schemas.sites import PolicySet, SitePolicy
+from schemas.topics import EVENTS_RAW, SITE_POLICIES
+
+T = TypeVar("T")
+
+POLICIES = PolicySet(
+    {1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin"), 2: SitePolicy(mask_bytes=1), 3: SitePolicy()}
+)
+AGENTS = (
+    "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 "
+    "Mobile/15E148 Safari/604.1",
+    "Googlebot/2.1 (+http://www.google.com/bot.html)",
+)
+DUMPS = ("events", "rejects", "packets")
+
+
+def number_text(number: int) -> str:
+    """A number as six characters of base 62, as it travels in `pv_id`."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    text = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        text = digits[digit] + text
+    return text
+
+
+def events(count: int, *, seed: int = 1, start_ms: int | None = None, first: int = 0) -> list[Event]:
+    """`count` events, two a second, of some visitors who come and go; every 97th is of an unknown site."""
+    draw = random.Random(seed)
+    now = start_ms if start_ms is not None else time.time_ns() // 1_000_000
+    found = []
+    for n in range(first, first + count):
+        visitor = draw.randrange(40)
+        now += draw.choice((1, 200, 400, 1_500)) + (2_000_000 if draw.random() < 0.001 else 0)
+        site = 9 if n % 97 == 96 else 1 + visitor % 3
+        page = f"https://shop.example/p/{draw.randrange(30)}?q={n}"
+        query = f"idsite={site}&rec=1&url={quote_plus(page)}&action_name=Page&_id={visitor:016x}&pv_id={number_text(n)}"
+        if n % 5 == 0:
+            query += f"&urlref={quote_plus('https://www.google.com/')}"
+        if n % 11 == 0:
+            query += "&e_c=Video&e_a=Play"
+        if n % 13 == 0:
+            query += "&ping=1"
+        if n % 17 == 0:
+            query = query.replace("rec=1", "rec=0")
+        address = MAPPED_IPV4 + ipaddress.ip_address(f"198.51.100.{visitor}").packed
+        found.append(Event(now, site, address, 0, 0, AGENTS[visitor % len(AGENTS)], "de-DE,de;q=0.9", "", query))
+    return found
+
+
+def packets(
+    found: Sequence[Event], *, writer: int = 7, sizes: Sequence[int] = (1, 3, 8, 2, 20), first: int = 0
+) -> list[bytes]:
+    """The events as packets of one partition, of the given sizes in turn."""
+    out: list[bytes] = []
+    at = 0
+    while at < len(found):
+        size = sizes[len(out) % len(sizes)]
+        out.append(encode(writer, first + len(out), ROUTING_VERSION, POLICIES.version, found[at : at + size]))
+        at += size
+    return out
+
+
+def publish(settings: Settings, partition: int, values: Iterable[bytes | None]) -> None:
+    """Write records to a partition of `events.raw`; None is a record without a value."""
+    producer = KafkaProducer(bootstrap_servers=settings.kafka.split(","))
+    try:
+        for value in values:
+            producer.send(settings.topic(EVENTS_RAW), value, key=b"", partition=partition)
+        producer.flush()
+    finally:
+        producer.close()
+
+
+def prepare(settings: Settings) -> None:
+    """Tables, topics, secrets, and the policies on their topic."""
+    install(settings)
+    producer = KafkaProducer(bootstrap_servers=settings.kafka.split(","))
+    try:
+        key = POLICIES.version.hex().encode()
+        producer.send(settings.topic(SITE_POLICIES), POLICIES.dump(), key=key).get(30)
+    finally:
+        producer.close()
+
+
+def dump(client: Client) -> dict[str, pa.Table]:
+    """All rows of the tables that a worker writes, by place and name."""
+    order = {"events": "`index`", "rejects": "`index`", "packets": "seq"}
+    return {
+        table: client.query_arrow(f"SELECT * FROM {table} ORDER BY generation, `partition`, `offset`, {order[table]}")
+        for table in DUMPS
+    }
+
+
+def count(client: Client, sql: str) -> int:
+    """The one number that a query answers."""
+    return int(client.query(sql).result_rows[0][0])
+
+
+def books(client: Client) -> dict[str, int]:
+    """What the ledger says, and what stands: equal where nothing is lost or doubled."""
+    rows = client.query(
+        "SELECT (SELECT sum(received) FROM packets), (SELECT sum(stored) FROM packets), (SELECT count() FROM events), "
+        "(SELECT uniqExact(writer, `partition`, seq, `index`) FROM events), (SELECT count() FROM packets), "
+        "(SELECT uniqExact(`partition`, generation, `offset`) FROM packets), "
+        "(SELECT sum(rejected) FROM packets), (SELECT count() FROM rejects WHERE reason != 'bad_packet'), "
+        "(SELECT sum(excluded) FROM packets)"
+    ).result_rows[0]
+    names = ("received", "stored", "events", "names", "packets", "places", "rejected", "rejects", "excluded")
+    return dict(zip(names, (int(value) for value in rows), strict=True))
+
+
+def eventually(ask: Callable[[], T], holds: Callable[[T], bool], limit: float = 90.0) -> T:
+    """The first answer that holds; fails with the last one when none does within `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while True:
+        answer = ask()
+        if holds(answer):
+            return answer
+        assert time.monotonic() < deadline, f"still {answer!r}"
+        time.sleep(0.1)
+
+
+def total(client: Client, expected: int, limit: float = 90.0) -> dict[str, int]:
+    """The books once they have received `expected` events, checked."""
+    found = eventually(lambda: books(client), lambda b: b["received"] >= expected, limit)
+    assert found["received"] == expected
+    assert found["events"] == found["stored"] == found["names"]
+    assert found["packets"] == found["places"]
+    assert found["rejects"] == found["rejected"]
+    assert found["stored"] + found["rejected"] + found["excluded"] == expected
+    return found
+
+
+def log_lines(path: Path, event: str) -> list[str]:
+    """The lines of a process's log about one event."""
+    return [line for line in path.read_text(errors="replace").splitlines() if f'"event": "{event}"' in line]
