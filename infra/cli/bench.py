@@ -1,0 +1,59 @@
+"""`veilstream bench`: measure, each time together with what it is compared with."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TOP = Path(__file__).parents[2]
+QUICK_ROUNDS = 2
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="The benchmark; without a name they are listed.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How often each thing is measured.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small and short, to see that it works.")] = False,
+) -> None:
+    """Measure ours and the reference in turns, on a broker and an engine of their own.
+
+    Speeds are per CPU second of the processes under test. A run that other programs disturbed says so.
+    """
+    if not (TOP / "tests/benchmarks").is_dir():
+        typer.echo("the benchmarks are in the checkout only, not in the installed package", err=True)
+        raise typer.Exit(2)
+    if str(TOP) not in sys.path:
+        sys.path.insert(0, str(TOP))
+    benchmarks = importlib.import_module("tests.benchmarks")
+    try:
+        benchmark = benchmarks.load(name)
+    except KeyError:
+        if not name:
+            typer.echo("\n".join(benchmarks.names()))
+            return
+        typer.echo(f"there is no benchmark {name!r}, only {', '.join(benchmarks.names())}", err=True)
+        raise typer.Exit(2) from None
+    frame = importlib.import_module("tests.benchmarks.frame")
+    show = importlib.import_module("tests.benchmarks.frame.show").show
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"veilstream-bench-{name}-") as folder:
+            chosen = rounds or (min(QUICK_ROUNDS, benchmark.rounds) if quick else benchmark.rounds)
+            answer = benchmark.run(frame.Frame(chosen, quick, Path(folder), _say)).as_dict()
+    except KeyboardInterrupt:
+        typer.echo("interrupted, nothing is left running", err=True)
+        raise typer.Exit(130) from None
+    show(answer, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        typer.echo(json.dumps(answer))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
