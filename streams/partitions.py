@@ -74,12 +74,16 @@ class Partition:
         self.life, self.why = Life.RUNNING, ""
         self.claim, self.wanted, self.state, self.stored = claim, wanted, state, stored
 
-    def lose(self) -> None:
-        """Another worker owns the partition, or nobody knows."""
-        if self.life is not Life.STOPPED:
-            self.life, self.why = Life.LOST, "another worker owns it"
+    def assign(self) -> None:
+        """The partition is to be claimed; until then nothing is known of it."""
+        self.life, self.why = Life.ASSIGNED, ""
         self.claim = self.state = None
         self.stored = Stored()
+
+    def lose(self) -> None:
+        """Another worker owns the partition."""
+        self.assign()
+        self.life, self.why = Life.LOST, "another worker owns it"
 
     def wait(self, why: str) -> None:
         """Something around is missing; the claim and the state stay."""

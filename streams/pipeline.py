@@ -102,17 +102,16 @@ class Pipeline:
         received = 0
         for part, outcome in self._processed(batch):
             received += self._store(part, outcome)
-        done = {p.number: p.wanted for p in self.partitions.values() if p.life is Life.RUNNING}
         self._count()
         if batch:
             metrics.batches.inc()
             metrics.batch_events.observe(received)
             metrics.batch_seconds.observe(time.monotonic() - started)
-        return Turn(done, back, received)
+        return Turn(self.running(), back, received)
 
     def running(self) -> dict[int, int]:
-        """The offset to read next of each partition that is running."""
-        return {p.number: p.wanted for p in self.partitions.values() if p.life is Life.RUNNING}
+        """The offset to read next of each partition that is running; any thread may ask."""
+        return {p.number: p.wanted for p in list(self.partitions.values()) if p.life is Life.RUNNING}
 
     def resume(self, numbers: Iterable[int]) -> None:
         """Try waiting partitions again."""
@@ -140,11 +139,12 @@ class Pipeline:
         held = self.ownership.held([p.claim for p in mine if p.claim is not None and p.state is not None])
         new = [partition for partition in mine if partition.number not in held]
         for partition in new:
-            partition.lose()
+            partition.assign()
         claims = self.ownership.claim(partition.number for partition in new)
         for partition in new:
             if partition.number not in claims:
                 log.warning("partition_lost", partition=partition.number)
+                partition.lose()
                 continue
             at = restart(self.client, partition.number, self.generation, starts[partition.number])
             stored = read_back(self.client, partition.number, self.generation, at.offset)

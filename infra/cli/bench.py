@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import typer
 
 TOP = Path(__file__).parents[2]
 QUICK_ROUNDS = 2
+LOG_LEVEL = "VEILSTREAM_LOG_LEVEL"
 
 
 def command(
@@ -42,6 +44,8 @@ def command(
         raise typer.Exit(2) from None
     frame = importlib.import_module("tests.benchmarks.frame")
     show = importlib.import_module("tests.benchmarks.frame.show").show
+    for variable in [name for name in os.environ if name.startswith("VEILSTREAM_") and name != LOG_LEVEL]:
+        del os.environ[variable]  # what is set for an installation is not meant for the benchmark's own
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix=f"veilstream-bench-{name}-") as folder:

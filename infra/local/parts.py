@@ -16,6 +16,7 @@ from infra.service.settings import PREFIX, Settings
 PROBE_TIMEOUT = 2.0  # seconds
 COLLECTOR_ADMIN_STEP = 10  # between the admin ports of collectors that share a port
 MOST_SHOWN = 200  # characters of a reason
+ROLES = ("kafka", "front", "collector", "worker", "videos", "media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,15 @@ def local_broker(settings: Settings) -> bool:
 
 
 def parts(settings: Settings, names: Sequence[str] | None = None) -> list[Part]:
-    """The parts in the order of starting; `names` are roles (kafka, front, collector, worker), default all."""
-    every = [*_broker(settings), *_front(settings), *_collectors(settings), *_worker(settings)]
+    """The parts in the order of starting; `names` are those of ROLES that are wanted, default all."""
+    every = [
+        *_broker(settings),
+        *_front(settings),
+        *_collectors(settings),
+        *_worker(settings),
+        *_videos(settings),
+        *_media(settings),
+    ]
     return [part for part in every if names is None or part.role in names]
 
 
@@ -134,3 +142,20 @@ def _worker(settings: Settings) -> list[Part]:
     ready = partial(http_ready, settings.host, admin, "/readyz")
     command = (sys.executable, "-m", "streams.worker")
     return [Part("worker", "worker", command, ports, ready, start_limit=120, stop_limit=30)]
+
+
+def _videos(settings: Settings) -> list[Part]:
+    port = settings.video_port
+    ports = (Port(settings.host, port, "the video API", PREFIX + "VIDEO_PORT"),)
+    ready = partial(http_ready, settings.host, port, "/readyz")
+    return [
+        Part("videos", "videos", (sys.executable, "-m", "ingest.videos"), ports, ready, start_limit=60, stop_limit=30)
+    ]
+
+
+def _media(settings: Settings) -> list[Part]:
+    admin = settings.video_worker_admin_port
+    ports = (Port(settings.host, admin, "the media worker's health", PREFIX + "VIDEO_WORKER_ADMIN_PORT"),)
+    ready = partial(http_ready, settings.host, admin, "/readyz")
+    command = (sys.executable, "-m", "gpu_workers.worker")
+    return [Part("media", "media", command, ports, ready, start_limit=60, stop_limit=60)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -303,10 +304,8 @@ def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collect
     answers: list[int] = []
 
     def send() -> None:
-        try:
+        with contextlib.suppress(OSError):
             answers.append(ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=early")[0])
-        except OSError:
-            pass
 
     wait(lambda: send() or answers)
     assert answers == [503]

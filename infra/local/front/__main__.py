@@ -6,6 +6,7 @@ Exit status: 0 stopped, 1 the port or the engine's folder cannot be had, 2 a bad
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def main(given: list[str] | None = None) -> int:
 
 
 def run(settings: FrontSettings) -> int:
+    # The engine takes its time zone from here; the same rows shall come on every machine.
+    os.environ["TZ"] = "UTC"
     # Imported late: loading the engine takes a quarter of a second, a bad setting shall not.
     from infra.local.front.engine import EngineUnavailable
     from infra.local.front.server import Front

@@ -258,19 +258,21 @@ class Front:
 
     def _drain(self) -> None:
         until = time.monotonic() + self._settings.stop_seconds
-        with self._lock:
-            waiting = list(self._connections)
-        for connection in waiting:
-            connection.close_if_idle()
-        while time.monotonic() < until and self._connections:
+        while time.monotonic() < until and (open_ := self._open()):
+            for connection in open_:
+                connection.close_if_idle()
             time.sleep(0.02)
         left = self._running.queries()
         if left:
             log.warning("queries_killed_at_stop", count=len(left))
             with contextlib.suppress(FrontError):
                 self._running.kill(left, 3.0, FrontError(ABORTED, "The front is stopping", status=503, close=True))
-        for connection in list(self._connections):
+        for connection in self._open():
             connection.interrupt()
+
+    def _open(self) -> list[Connection]:
+        with self._lock:
+            return list(self._connections)
 
 
 def _milliseconds(text: str | None, default: float) -> float:

@@ -40,9 +40,14 @@ def test_live_ready_metrics(front: RunningFront) -> None:
         answer = front.request(method="GET", path=path, user=None)
         assert (answer.status, json.loads(answer.body)["ok"]) == (200, True)
     front.request("SELECT nothing")
-    metrics = front.request(method="GET", path="/metrics", user=None).body.decode()
-    assert 'veilstream_front_finished_queries_total{kind="none",outcome="UNKNOWN_IDENTIFIER"}' in metrics
-    assert "process_resident_memory_bytes" in metrics
+
+    def metrics() -> str:
+        return front.request(method="GET", path="/metrics", user=None).body.decode()
+
+    # A query is counted after it was answered.
+    counted = 'veilstream_front_finished_queries_total{kind="none",outcome="UNKNOWN_IDENTIFIER"}'
+    until("the query is counted", lambda: counted in metrics())
+    assert "process_resident_memory_bytes" in metrics()
     assert front.request(method="GET", path="/nowhere", user=None).status == 404
     assert front.request(method="DELETE", path="/", user=None).status in (405, 411)
 
@@ -107,10 +112,10 @@ def test_the_hello_of_clickhouse_go(front: RunningFront) -> None:
         (b"displayName()", b"String", b"\x0aveilstream"),
         (b"version()", b"String", bytes([len(version)]) + version),
         (b"revision()", b"UInt32", b"\0\0\0\0"),
-        (b"timezone()", b"String", b"\x07Etc/UTC"),
+        (b"timezone()", b"String", b"\x03UTC"),
     ):
         expected += bytes([len(name)]) + name + bytes([len(kind)]) + kind + b"\0" + value
-    assert answer.body == expected or answer.body.startswith(expected.partition(b"timezone()")[0])
+    assert answer.body == expected
 
 
 def test_response_compression_is_asked_for_twice(front: RunningFront) -> None:

@@ -1,0 +1,93 @@
+"""From a decoded frame to a picture: scaled, in sRGB, the right way round; and to JPEG.
+
+Scaling is done on the frame's own code values (swscale, bicubic, accurate rounding), colour on the small picture.
+"""
+
+from __future__ import annotations
+
+import io
+
+import av.filter
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from PIL import Image
+
+from gpu_workers.colour import Colour, colour, to_srgb
+from gpu_workers.geometry import Orientation, Size
+
+SCALING = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
+QUALITY = 88  # of JPEG
+FULL = 2  # AVCOL_RANGE_JPEG
+LIMITED = 1
+
+
+def picture(frame: VideoFrame, size: Size, turn: Orientation) -> npt.NDArray[np.uint8]:
+    """The frame as it is to be shown, in sRGB, shape (height, width, 3), scaled to `size` (width, height)."""
+    width, height = (size[1], size[0]) if turn.swaps else size
+    meaning = colour_of(frame)
+    if frame.interlaced_frame and frame.height >= 4:
+        frame = one_field(frame)
+    rgb = frame.format.is_rgb
+    # The same matrix and range on both sides: swscale shall change the size and nothing else.
+    values = (
+        VideoReformatter()
+        .reformat(
+            frame,
+            width,
+            height,
+            "rgb24" if rgb else "yuv444p16le",
+            src_colorspace=Colorspace.ITU709,
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=FULL if meaning.full_range else LIMITED,
+            dst_color_range=FULL if meaning.full_range else LIMITED,
+            interpolation=SCALING,
+            threads=1,
+        )
+        .to_ndarray()
+    )
+    deep = np.asarray(values, np.uint16)
+    if rgb:
+        deep = deep << np.uint16(8)
+    return turn.apply(to_srgb(deep, meaning))
+
+
+def colour_of(frame: VideoFrame) -> Colour:
+    """The meaning of a frame's code values."""
+    rgb = frame.format.is_rgb
+    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    return colour(
+        matrix=frame.colorspace,
+        full_range=full,
+        bits=8 if rgb else max(component.bits for component in frame.format.components),
+        transfer=frame.color_trc,
+        primaries=frame.color_primaries,
+        width=frame.width,
+        height=frame.height,
+        rgb=rgb,
+    )
+
+
+def one_field(frame: VideoFrame) -> VideoFrame:
+    """The first field of an interlaced frame, half as high: it has no combs."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    field = graph.add("field", "top")
+    sink = graph.add("buffersink")
+    source.link_to(field)
+    field.link_to(sink)
+    graph.configure()
+    source.push(frame)
+    out = sink.pull()
+    assert isinstance(out, VideoFrame)
+    return out
+
+
+def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A baseline-readable JPEG (JFIF: BT.601 matrix, full range) of an sRGB picture; the same bytes every time."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY, optimize=True, progressive=True)
+    return out.getvalue()

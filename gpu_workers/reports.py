@@ -1,0 +1,81 @@
+"""What a worker tells: results with an acknowledgement, heartbeats without."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from infra.service.logs import logger
+from infra.service.settings import Settings
+from schemas.topics import VIDEO_RESULTS, WORKER_STATUS
+from schemas.videos import Result, WorkerStatus, encode
+
+log = logger(__name__)
+
+CONNECT_SECONDS = 5.0
+DELIVERY_SECONDS = 20.0
+
+
+class Reporter:
+    """An idempotent producer, renewed when it fails. `report` and `beat` may be called by different threads."""
+
+    def __init__(self, settings: Settings, client: str) -> None:
+        self._servers = settings.kafka.split(",")
+        self._client = client
+        self._results = settings.topic(VIDEO_RESULTS)
+        self._status = settings.topic(WORKER_STATUS)
+        self._lock = threading.Lock()
+        self._producer: Any = None
+
+    def report(self, result: Result, seconds: float) -> bool:
+        """Sends a result and waits up to `seconds`; whether it was acknowledged. A False leaves it unknown."""
+        try:
+            future = self._open().send(self._results, value=encode(result), key=result.job.encode())
+            future.get(timeout=seconds)
+        except (KafkaError, OSError, AssertionError) as error:
+            log.warning("result_not_acknowledged", job=result.job, error=type(error).__name__)
+            self._renew()
+            return False
+        return True
+
+    def beat(self, status: WorkerStatus) -> None:
+        """Sends a heartbeat and forgets it: the next one follows."""
+        try:
+            self._open().send(self._status, value=encode(status), key=status.worker.encode())
+        except (KafkaError, OSError, AssertionError) as error:
+            log.debug("heartbeat_not_sent", error=type(error).__name__)
+
+    def close(self, seconds: float) -> None:
+        """Sends what is left, for `seconds` at most."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=seconds)
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._producer is None:
+                self._producer = KafkaProducer(
+                    bootstrap_servers=self._servers,
+                    client_id=self._client,
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=0,
+                    max_block_ms=int(CONNECT_SECONDS * 1000),
+                    request_timeout_ms=int(DELIVERY_SECONDS * 500),
+                    delivery_timeout_ms=int(DELIVERY_SECONDS * 1000),
+                    bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
+                    allow_auto_create_topics=False,
+                    metrics_enabled=False,
+                )
+            return self._producer
+
+    def _renew(self) -> None:
+        """A producer that gave a record up may refuse all that follow."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            threading.Thread(target=producer.close, kwargs={"timeout": 1.0}, daemon=True).start()

@@ -1,0 +1,139 @@
+"""The decoder's keeper: hands it tasks, holds it to its time, and starts a new one when it dies.
+
+Starting one costs a third of a second, so it lives for many tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from gpu_workers.decoder import Answer, Ready, Request
+from gpu_workers.failures import Failure
+from gpu_workers.thumbnails import Made, Task
+from infra.service.logs import logger
+from schemas.videos import Reason
+
+log = logger(__name__)
+
+TOP = Path(__file__).parents[1]
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")  # of the environment
+START_SECONDS = 60.0
+TASKS = 500  # after which a decoder is replaced, as libraries leak
+LOOK = 0.1  # seconds between looks at whether a task was cancelled
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Cancelled(Exception):
+    """The task was given up on purpose; it may be done again elsewhere."""
+
+
+class Decoder:
+    """One decoder process at a time, for one thread at a time. `memory`: bytes of address space it may use."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+        self._tasks = 0
+        self.starts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process, for tests and logs; None when there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Starts the process unless it runs, and returns when it waits for tasks. Raises Failure (crashed)."""
+        if self.pid is not None:
+            return
+        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+        # Threads of linear algebra would take address space each, and there is none to do.
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gpu_workers.decoder", str(self._memory), str(os.getpid())],
+            cwd=TOP,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._unread, self._tasks = b"", 0
+        self.starts += 1
+        self._read(Ready, time.monotonic() + START_SECONDS, threading.Event())
+
+    def run(self, task: Task, seconds: float, cancel: threading.Event | None = None) -> Made:
+        """Does a task within `seconds` of wall time. Raises Failure, or Cancelled once `cancel` is set.
+
+        Whatever it raises, no process is left at work on the task.
+        """
+        if self._tasks >= TASKS:
+            self.stop()
+        self.start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._tasks += 1
+        # CPU time backs the wall clock up, should this process be stopped while the decoder is not.
+        request = Request(task, cpu_seconds=seconds * (os.cpu_count() or 1))
+        try:
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
+        answer = self._read(Answer, time.monotonic() + seconds, cancel or threading.Event())
+        if answer.made is not None:
+            return answer.made
+        if answer.trace:
+            log.error("decoder_error", detail=answer.detail, trace=answer.trace)
+        raise Failure(answer.reason or Reason.INTERNAL_ERROR, answer.detail)
+
+    def stop(self) -> None:
+        """Ends the process, at once and whatever it does."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was not written is of no use any more
+                    pipe.close()
+
+    def _read(self, kind: type[T], deadline: float, cancel: threading.Event) -> T:
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        source = process.stdout.fileno()
+        while b"\n" not in self._unread:
+            if cancel.is_set():
+                self.stop()
+                raise Cancelled
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.stop()
+                raise Failure(Reason.TIME_LIMIT, "it takes longer than an attempt may")
+            if select.select([source], [], [], min(left, LOOK))[0]:
+                piece = os.read(source, 1 << 16)
+                if not piece:
+                    raise self._ended()
+                self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        return msgspec.json.decode(line, type=kind)
+
+    def _ended(self) -> Failure:
+        assert self._process is not None
+        status = self._process.wait()
+        self.stop()
+        if status == -signal.SIGXCPU:
+            return Failure(Reason.TIME_LIMIT, "it takes more CPU time than an attempt may")
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return Failure(Reason.CRASHED, f"the decoder ended with {how}")

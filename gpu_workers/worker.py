@@ -1,0 +1,135 @@
+"""`python -m gpu_workers.worker`: takes jobs from `video.jobs`, makes posters and storyboards and tells how it went.
+
+Start as many as there are partitions of `video.jobs`; each does one job at a time. SIGTERM lets the job under way come
+to its end for `video_drain_seconds`, then returns it to the group.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+
+from gpu_workers import metrics
+from gpu_workers.leases import Leases
+from gpu_workers.nvml import Nvml
+from gpu_workers.reports import Reporter
+from infra.service.health import AdminServer, Health
+from infra.service.logs import configure, describe, logger
+from infra.service.settings import Settings, SettingsError, load_settings
+from infra.service.signals import on_stop
+from schemas.videos import NvmlState, WorkerState, WorkerStatus
+
+log = logger(__name__)
+
+BEAT = 3.0  # seconds between heartbeats
+MARGIN = 8.0  # seconds after the drain in which the process must be gone
+
+
+class Heartbeat(threading.Thread):
+    """Tells every few seconds how the worker is."""
+
+    def __init__(self, worker: str, leases: Leases, reporter: Reporter, stop: threading.Event) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._worker = worker
+        self._leases = leases
+        self._reporter = reporter
+        self._stop_asked = stop
+        self._ended = threading.Event()
+        self._started_ms = int(time.time() * 1000)
+        self._nvml = Nvml()
+
+    def run(self) -> None:
+        """Until `end`."""
+        while not self._ended.is_set():
+            self._beat(self._state())
+            self._ended.wait(BEAT)
+
+    def end(self) -> None:
+        """The last heartbeat."""
+        self._ended.set()
+        self.join(BEAT)
+        self._beat(WorkerState.STOPPED)
+
+    def _state(self) -> WorkerState:
+        if self._stop_asked.is_set():
+            return WorkerState.DRAINING
+        if self._leases.working_since:
+            return WorkerState.WORKING
+        return WorkerState.STARTING if self._leases.problem else WorkerState.IDLE
+
+    def _beat(self, state: WorkerState) -> None:
+        seen = self._nvml.snapshot()
+        metrics.gpus.set(len(seen.gpus) if seen.state is NvmlState.OK else 0)
+        since = self._leases.working_since
+        self._reporter.beat(
+            WorkerStatus(
+                worker=self._worker,
+                at_ms=int(time.time() * 1000),
+                started_ms=self._started_ms,
+                state=state,
+                done=self._leases.done,
+                failed=self._leases.failed,
+                job_seconds=round(time.monotonic() - since, 1) if since else 0.0,
+                nvml=seen.state,
+                driver=seen.driver,
+                gpus=seen.gpus,
+            )
+        )
+
+
+def work(settings: Settings) -> None:
+    """Runs until told to stop."""
+    stop = threading.Event()
+    worker = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    reporter = Reporter(settings, worker)
+    leases = Leases(settings, worker, reporter, stop)
+    health = Health(live=leases.progress.check, ready=lambda: leases.problem)
+    with AdminServer(settings.host, settings.video_worker_admin_port, health):
+
+        def begin() -> None:
+            health.stopping()
+            stop.set()
+
+        on_stop(begin, deadline=settings.video_drain_seconds + MARGIN)
+        heartbeat = Heartbeat(worker, leases, reporter, stop)
+        heartbeat.start()
+        log.info("started", worker=worker)
+        try:
+            leases.run()
+        finally:
+            heartbeat.end()
+            reporter.close(2.0)
+
+
+def main() -> int:
+    """The process; returns its exit status."""
+    try:
+        settings = load_settings()
+        configure("media-worker", settings.log_level)
+        for folder in (settings.videos, settings.thumbnails):
+            folder.mkdir(parents=True, exist_ok=True)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # an error with every try while the broker is away
+    try:
+        work(settings)
+    except Exception as error:
+        log.error("leaving", **describe(error))
+        sys.stderr.flush()
+        os._exit(1)
+    log.info("stopped")
+    sys.stderr.flush()
+    os._exit(0)  # threads of the clients may still wait for what is away
+
+
+if __name__ == "__main__":
+    sys.exit(main())

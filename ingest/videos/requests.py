@@ -1,0 +1,71 @@
+"""What a request must be to become a job."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from ingest.videos.problems import Problem
+from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Job, Wanted, doubled, new_id
+
+LONGEST_BODY = 64 * 1024  # bytes
+
+
+class NewJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/videos`. A path that is not absolute counts from the folder of videos."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)]
+    outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
+
+
+_body: msgspec.json.Decoder[NewJob] = msgspec.json.Decoder(NewJob)
+
+
+def new_job(body: bytes, folder: Path, largest: int, now_ms: int) -> Job:
+    """The job that a body asks for; raises Problem. Looks at the file system, so it may take a while.
+
+    `folder`: videos are taken from it alone, wherever links lead; `largest`: bytes of a file.
+    """
+    try:
+        asked = _body.decode(body)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).rpartition(" - at `")
+        field = place.rstrip("`").removeprefix("$").removeprefix(".") if text else ""
+        raise Problem(422, text or str(error), field=field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Problem(400, "the body is not JSON") from None
+    if (number := doubled(asked.outputs)) is not None:
+        raise Problem(
+            422,
+            "another output of this list has the same kind and width, so the same file",
+            field=f"outputs[{number}]",
+        )
+    return Job(new_id(now_ms), str(allowed(asked.path, folder, largest)), now_ms, asked.outputs)
+
+
+def allowed(path: str, folder: Path, largest: int) -> Path:
+    """The file that a path means, links resolved; raises Problem unless it is a regular file below `folder`.
+
+    What lies outside is refused alike whether it exists or not, so the answer tells nothing about it.
+    """
+    try:
+        top = os.path.realpath(folder)
+        real = Path(os.path.realpath(os.path.join(top, path)))
+        if not real.is_relative_to(top):
+            raise Problem(422, "it is outside the folder that videos are taken from", field="path")
+        found = real.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise Problem(422, "there is no such file", field="path") from None
+    except OSError as error:
+        raise Problem(422, f"the file cannot be looked at: {error.strerror}", field="path") from None
+    except ValueError:
+        raise Problem(422, "no file can have such a path", field="path") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Problem(422, "it is not a regular file", field="path")
+    if found.st_size > largest:
+        raise Problem(422, f"it has {found.st_size} bytes, at most {largest} are taken", field="path")
+    return real

@@ -1,0 +1,324 @@
+"""The records of the video path: jobs, what became of them, and how the workers are.
+
+A job on `video.jobs` is one file and the list of outputs that are wanted of it. What becomes of it is told on
+`video.results`, one record per change of state; a worker's heartbeat goes to `worker.status`. All are JSON. A job's
+path stays on `video.jobs`: results, tables, logs and metrics know the job by its id alone.
+
+Names of outputs depend on the job's id and the output wanted and on nothing else, so doing a job twice is doing it
+once. Times are milliseconds since 1970 UTC where a name ends in `_ms`, else seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+import pyarrow as pa
+
+from schemas.tables import LOW, MOMENT, TEXT
+
+POSTER_WIDTH = 1280
+TILE_WIDTH = 160
+MOST_TILES = 100  # of a storyboard's sheet
+MOST_OUTPUTS = 16
+MOST_PATH = 4096  # characters
+
+Width = Annotated[int, msgspec.Meta(ge=16, le=4096)]
+TileWidth = Annotated[int, msgspec.Meta(ge=16, le=320)]
+Tiles = Annotated[int, msgspec.Meta(ge=1, le=MOST_TILES)]
+
+
+class State(StrEnum):
+    """What a job can be, in this order; done and failed are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FAILED = "failed"
+    DONE = "done"
+
+
+class Reason(StrEnum):
+    """Why a job failed; the closed list."""
+
+    BAD_JOB = "bad_job"  # the record is not a job of this version
+    NOT_FOUND = "not_found"
+    NOT_ALLOWED = "not_allowed"  # outside the allowed folder, or not readable
+    NOT_A_FILE = "not_a_file"  # a folder, a pipe, a device
+    UNSUPPORTED_FORMAT = "unsupported_format"  # no container of the allow-list
+    UNSUPPORTED_CODEC = "unsupported_codec"
+    NO_VIDEO = "no_video"  # no video stream, or none with a size
+    DAMAGED = "damaged"  # recognised, but no picture can be decoded
+    TOO_LARGE = "too_large"  # bytes
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_STREAMS = "too_many_streams"
+    TOO_LONG = "too_long"  # seconds of video
+    TIME_LIMIT = "time_limit"  # the job took longer than it may
+    MEMORY_LIMIT = "memory_limit"
+    CRASHED = "crashed"  # the decoder's process died
+    WORKER_LOST = "worker_lost"  # the worker itself died in every attempt
+    STORAGE = "storage"  # the outputs could not be written
+    INTERNAL_ERROR = "internal_error"
+
+
+# What another attempt may mend. All else is a property of the input.
+RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.STORAGE, Reason.INTERNAL_ERROR})
+
+
+class Kind(StrEnum):
+    """What an output is."""
+
+    POSTER = "poster"  # one JPEG
+    STORYBOARD = "storyboard"  # one JPEG, a grid of tiles
+    WEBVTT = "webvtt"  # which tile to show when
+
+
+class Engine(StrEnum):
+    """What made the outputs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Poster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poster"):
+    """The best frame, `width` pixels wide or as wide as the video where that is less."""
+
+    width: Width = POSTER_WIDTH
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return f"poster-{self.width}"
+
+
+class Storyboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="storyboard"):
+    """A sheet of at most `tiles` frames spread over the video, each `width` pixels wide, and its WebVTT."""
+
+    width: TileWidth = TILE_WIDTH
+    tiles: Tiles = MOST_TILES
+
+    @property
+    def name(self) -> str:
+        """The files' name without its ending."""
+        return f"storyboard-{self.width}"
+
+
+Wanted = Poster | Storyboard
+DEFAULT_OUTPUTS: tuple[Wanted, ...] = (Poster(), Storyboard())
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The record on `video.jobs`; its key is the id. `path` is absolute, with links resolved."""
+
+    id: str
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)]
+    queued_ms: int
+    outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A file that was made. `path` is relative to the output folder; `width` and `height` are pixels of a poster or of
+    a whole sheet, for WebVTT of one tile; `time` is that of the (first) frame shown."""
+
+    kind: Kind
+    path: str
+    width: int
+    height: int
+    time: float
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The video as it lies in the file: size in its own pixels, before it is turned. `rotation`: degrees
+    counter-clockwise by which a player turns it, as ffprobe tells them; `duration`: 0 when it is not known."""
+
+    width: int
+    height: int
+    duration: float
+    rotation: int
+    codec: str
+    pixel_format: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The record on `video.results`; its key is the job's id. `attempt` counts from 1; 0 while queued.
+
+    `detail` says in our own words, never in the input's, what `reason` alone does not. `seconds` is the work's time.
+    """
+
+    job: str
+    state: State
+    at_ms: int
+    queued_ms: int
+    attempt: int = 0
+    worker: str = ""
+    engine: Engine | None = None
+    seconds: float = 0.0
+    reason: Reason | None = None
+    detail: str = ""
+    source: Source | None = None
+    outputs: tuple[Output, ...] = ()
+
+
+class WorkerState(StrEnum):
+    """What a worker does."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    WORKING = "working"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class NvmlState(StrEnum):
+    """Whether the GPUs' state can be read. Only ERROR and LOST are trouble; no GPU is a state like others."""
+
+    OK = "ok"
+    NO_LIBRARY = "no_library"  # the driver's library is not installed
+    NO_DRIVER = "no_driver"  # it is, but the driver is not loaded
+    NO_DEVICE = "no_device"
+    LOST = "lost"  # a GPU fell off the bus
+    ERROR = "error"
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """One GPU at one moment; None where the device does not say. Percentages are 0 to 100, memory is bytes."""
+
+    index: int
+    uuid: str
+    name: str
+    utilisation: float | None = None
+    decoder: float | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    temperature: float | None = None
+    power: float | None = None  # watts
+    throttled: int | None = None  # bits of the clocks' event reasons
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """The record on `worker.status`; its key is the worker's id. Counts are since the worker's start."""
+
+    worker: str
+    at_ms: int
+    started_ms: int
+    state: WorkerState
+    done: int = 0
+    failed: int = 0
+    job_seconds: float = 0.0  # age of the job under way, 0 without one
+    nvml: NvmlState = NvmlState.NO_LIBRARY
+    driver: str = ""
+    gpus: tuple[Gpu, ...] = ()
+
+
+# What the stream worker writes; the order is the order of the SQL in schemas/migrations.
+VIDEO_JOBS_TABLE = pa.schema(
+    [
+        ("job", TEXT),
+        ("queued_at", MOMENT),
+        ("attempt", pa.uint32()),
+        ("state", LOW),
+        ("at", MOMENT),
+        ("worker", LOW),
+        ("engine", LOW),
+        ("seconds", pa.float64()),
+        ("reason", LOW),
+        ("detail", TEXT),
+        ("source_width", pa.uint32()),
+        ("source_height", pa.uint32()),
+        ("source_duration", pa.float64()),
+        ("source_rotation", pa.int32()),
+        ("source_codec", LOW),
+        ("source_pixel_format", LOW),
+        ("output_kind", pa.list_(TEXT)),
+        ("output_path", pa.list_(TEXT)),
+        ("output_width", pa.list_(pa.uint32())),
+        ("output_height", pa.list_(pa.uint32())),
+        ("output_time", pa.list_(pa.float64())),
+    ]
+)
+
+WORKER_SAMPLES_TABLE = pa.schema(
+    [
+        ("worker", LOW),
+        ("at", MOMENT),
+        ("started_at", MOMENT),
+        ("state", LOW),
+        ("done", pa.uint64()),
+        ("failed", pa.uint64()),
+        ("job_seconds", pa.float64()),
+        ("nvml", LOW),
+        ("driver", LOW),
+        ("gpu_uuid", pa.list_(TEXT)),
+        ("gpu_name", pa.list_(TEXT)),
+        ("gpu_utilisation", pa.list_(pa.float64())),  # NaN where the device does not say, here and below
+        ("gpu_decoder", pa.list_(pa.float64())),
+        ("gpu_memory_used", pa.list_(pa.float64())),
+        ("gpu_memory_total", pa.list_(pa.float64())),
+        ("gpu_temperature", pa.list_(pa.float64())),
+        ("gpu_power", pa.list_(pa.float64())),
+    ]
+)
+
+
+def new_id(now_ms: int) -> str:
+    """A job's id: a UUID of version 7 (RFC 9562), so that ids made later sort later."""
+    bits = (now_ms & (1 << 48) - 1) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=bits))
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a job's id as `new_id` writes it, and so safe as the name of a folder."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def encode(record: Job | Result | WorkerStatus) -> bytes:
+    """The record's value."""
+    return msgspec.json.encode(record)
+
+
+_job: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
+_result: msgspec.json.Decoder[Result] = msgspec.json.Decoder(Result)
+_status: msgspec.json.Decoder[WorkerStatus] = msgspec.json.Decoder(WorkerStatus)
+
+
+def decode_job(value: bytes) -> Job:
+    """The job; raises msgspec.DecodeError on anything else, an id that is none and doubled outputs included."""
+    job = _job.decode(value)
+    if not is_id(job.id):
+        raise msgspec.ValidationError("the job's id is not a UUID - at `$.id`")
+    if (number := doubled(job.outputs)) is not None:
+        raise msgspec.ValidationError(f"the output is wanted twice - at `$.outputs[{number}]`")
+    return job
+
+
+def doubled(outputs: tuple[Wanted, ...]) -> int | None:
+    """The place of the first output whose files an earlier one has already; None when all are different."""
+    names = [output.name for output in outputs]
+    return next((n for n, name in enumerate(names) if name in names[:n]), None)
+
+
+def decode_result(value: bytes) -> Result:
+    """The result; raises msgspec.DecodeError on anything else."""
+    return _result.decode(value)
+
+
+def decode_status(value: bytes) -> WorkerStatus:
+    """The heartbeat; raises msgspec.DecodeError on anything else."""
+    return _status.decode(value)
+
+
+def plain(record: msgspec.Struct) -> Any:
+    """A record as plain values, for JSON that people and programs read."""
+    return msgspec.to_builtins(record)
+
+
+# Which of a job's rows in `video_jobs` tells its state: ORDER BY this, LIMIT 1. Done stays done, whatever a late second
+# delivery of the job begins afterwards; else the latest attempt counts, and in it the latest state.
+CURRENT_FIRST = (
+    f"state = '{State.DONE}' DESC, attempt DESC, indexOf(['queued', 'running', 'failed'], toString(state)) DESC"
+)

@@ -1,0 +1,1 @@
+"""The programs that the benchmarks compare with, each a process of its own."""

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.clips import cues, load, small
+
+TOP = Path(__file__).parents[2]
+
+
+def thumbnail(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VEILSTREAM_")}
+    command = [sys.executable, "-m", "infra.cli", "thumbnail", *map(str, arguments)]
+    return subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_one_file_gives_three_and_one_line_of_json(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = thumbnail(small(tmp_path / "clip.mp4"), "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    answer = json.loads(line)
+    assert answer["engine"] == "cpu"
+    assert answer["source"] == {
+        "width": 160,
+        "height": 120,
+        "duration": 2.0,
+        "rotation": 0,
+        "codec": "h264",
+        "pixel_format": "yuv420p",
+    }
+    assert [output["kind"] for output in answer["outputs"]] == ["poster", "storyboard", "webvtt"]
+    assert set(answer["outputs"][0]) == {"kind", "path", "width", "height", "time"}
+    assert answer["seconds"] > 0
+    poster, sheet, vtt = (Path(output["path"]) for output in answer["outputs"])
+    assert load(poster).shape == (120, 160, 3)
+    assert load(sheet).shape == (answer["outputs"][1]["height"], answer["outputs"][1]["width"], 3)
+    assert cues(vtt)
+
+
+def test_a_bad_file_is_an_error_with_a_reason(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    done = thumbnail(bad, "--out", tmp_path, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["reason"] == "unsupported_format"
+    assert "bad.mp4" in done.stderr
+
+
+def test_the_engine_cuda_says_that_it_is_not_there(tmp_path: Path) -> None:
+    done = thumbnail(tmp_path / "any.mp4", "--out", tmp_path, "--engine", "cuda")
+    assert done.returncode == 2
+    assert "cuda is not available" in done.stderr
+    assert "Traceback" not in done.stderr

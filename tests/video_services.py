@@ -1,0 +1,105 @@
+"""The processes of the video path as parts for `tests.services.Service`, and what they have told Kafka."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+
+from infra.local.parts import Part, http_ready
+from infra.local.ports import Port
+from infra.service.settings import Settings
+from schemas.topics import VIDEO_JOBS, VIDEO_RESULTS, WORKER_STATUS
+from schemas.videos import Job, Result, Wanted, WorkerStatus, decode_result, decode_status, encode, new_id
+from tests.services import Service
+
+LIMIT = 60.0  # seconds that a test waits for what must come
+
+
+def media_worker(settings: Settings, folder: Path, name: str = "media-worker") -> Service:
+    """A media worker, not started."""
+    port = settings.video_worker_admin_port
+    ready = partial(http_ready, settings.host, port, "/readyz")
+    command = (sys.executable, "-m", "gpu_workers.worker")
+    part = Part(name, name, command, (Port(settings.host, port, name, ""),), ready, start_limit=60, stop_limit=40)
+    return Service(part, settings, folder / f"{name}.log")
+
+
+def video_api(settings: Settings, folder: Path) -> Service:
+    """A video API, not started."""
+    port = settings.video_port
+    ready = partial(http_ready, settings.host, port, "/readyz")
+    command = (sys.executable, "-m", "ingest.videos")
+    part = Part("videos", "videos", command, (Port(settings.host, port, "videos", ""),), ready, 60, 30)
+    return Service(part, settings, folder / "videos.log")
+
+
+class Told:
+    """Everything on `video.results` and `worker.status`, from the start."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._results = settings.topic(VIDEO_RESULTS)
+        self._consumer: Any = KafkaConsumer(
+            self._results,
+            settings.topic(WORKER_STATUS),
+            bootstrap_servers=settings.kafka.split(","),
+            auto_offset_reset="earliest",
+            group_id=None,
+            metadata_max_age_ms=1000,
+        )
+        self.results: list[Result] = []
+        self.statuses: list[WorkerStatus] = []
+
+    def wait(self, enough: Callable[[Told], bool], limit: float = LIMIT) -> None:
+        """Reads on until there is enough; fails when it does not come."""
+        deadline = time.monotonic() + limit
+        while not enough(self):
+            assert time.monotonic() < deadline, f"told so far: {self.results}"
+            for partition, records in self._consumer.poll(timeout_ms=100).items():
+                for record in records:
+                    if partition.topic == self._results:
+                        self.results.append(decode_result(record.value))
+                    else:
+                        self.statuses.append(decode_status(record.value))
+
+    def of(self, job: str) -> list[str]:
+        """The states of a job in the order in which they were told, as "running 1"."""
+        return [f"{result.state} {result.attempt}" for result in self.results if result.job == job]
+
+    def last(self, job: str) -> Result:
+        """What was told last of a job."""
+        return next(result for result in reversed(self.results) if result.job == job)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+@contextmanager
+def told(settings: Settings) -> Iterator[Told]:
+    """A reader of what is told."""
+    reader = Told(settings)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def ask(settings: Settings, path: Path, *outputs: Wanted, partition: int = 0) -> str:
+    """Puts a job on `video.jobs`, as the API does, and returns its id."""
+    now = int(time.time() * 1000)
+    job = Job(new_id(now), str(path), now, *([outputs] if outputs else []))
+    put(settings, encode(job), job.id.encode(), partition)
+    return job.id
+
+
+def put(settings: Settings, value: bytes, key: bytes | None, partition: int = 0) -> None:
+    """Puts any record on `video.jobs`."""
+    producer: Any = KafkaProducer(bootstrap_servers=settings.kafka.split(","), acks="all")
+    producer.send(settings.topic(VIDEO_JOBS), value=value, key=key, partition=partition).get(timeout=30)
+    producer.close()
