@@ -1,6 +1,7 @@
 """From a decoded frame to a picture: scaled, in sRGB, the right way round; and to JPEG.
 
-Scaling is done on the frame's own code values (swscale, bicubic, accurate rounding), colour on the small picture.
+Scaling is done on the frame's own code values (swscale, bicubic, accurate rounding), colour on the small picture. A
+frame in a GPU's memory is fetched first, so whatever decoded it, the rest of its way is the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import av.filter
 import numpy as np
 import numpy.typing as npt
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image
@@ -29,6 +31,7 @@ def picture(frame: VideoFrame, size: Size, turn: Orientation) -> npt.NDArray[np.
     """The frame as it is to be shown, in sRGB, shape (height, width, 3), scaled to `size` (width, height)."""
     width, height = (size[1], size[0]) if turn.swaps else size
     meaning = colour_of(frame)
+    frame = fetched(frame)
     if frame.interlaced_frame and frame.height >= 4:
         frame = one_field(frame)
     rgb = frame.format.is_rgb
@@ -55,14 +58,25 @@ def picture(frame: VideoFrame, size: Size, turn: Orientation) -> npt.NDArray[np.
     return turn.apply(to_srgb(deep, meaning))
 
 
+def stored(frame: VideoFrame) -> VideoFormat:
+    """The format of a frame's samples, wherever they lie."""
+    return frame.sw_format or frame.format
+
+
+def fetched(frame: VideoFrame) -> VideoFrame:
+    """The frame in this process's memory."""
+    return frame if frame.sw_format is None else frame.reformat(format=stored(frame).name)
+
+
 def colour_of(frame: VideoFrame) -> Colour:
     """The meaning of a frame's code values."""
-    rgb = frame.format.is_rgb
-    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    form = stored(frame)
+    rgb = form.is_rgb
+    full = frame.color_range == FULL or form.name.startswith("yuvj")
     return colour(
         matrix=frame.colorspace,
         full_range=full,
-        bits=8 if rgb else max(component.bits for component in frame.format.components),
+        bits=8 if rgb else max(component.bits for component in form.components),
         transfer=frame.color_trc,
         primaries=frame.color_primaries,
         width=frame.width,

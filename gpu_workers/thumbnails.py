@@ -1,9 +1,10 @@
-"""One video to all its outputs in one pass over its frames, in process on the CPU."""
+"""One video to all its outputs in one pass over its frames, by the engine that is asked for or is the cheapest."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from gpu_workers import choice, storyboard
+from gpu_workers import choice, router, storyboard
+from gpu_workers.command import Chain
+from gpu_workers.cuda import NoDevice, open_on_device
+from gpu_workers.cuda_cli import CommandFailed, CommandVideo
 from gpu_workers.failures import Failure
-from gpu_workers.geometry import fit
+from gpu_workers.geometry import Size, fit
 from gpu_workers.inputs import Limits, regular_file
 from gpu_workers.pictures import jpeg, picture
 from gpu_workers.storage import Folder
@@ -22,7 +26,10 @@ from schemas.videos import Engine, Kind, Output, Poster, Reason, Source, Storybo
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What to make. `folder` is where the input must lie (None: anywhere); outputs go to `root`/`name`."""
+    """What to make. `folder` is where the input must lie (None: anywhere); outputs go to `root`/`name`.
+
+    `engine` None: whichever is the cheapest, and another one where that fails; the GPU only if `device` says which.
+    """
 
     path: str
     folder: str | None
@@ -30,6 +37,8 @@ class Task(msgspec.Struct, frozen=True):
     root: str
     name: str
     limits: Limits
+    engine: Engine | None = None
+    device: int | None = None  # number of an admitted CUDA device
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -46,19 +55,61 @@ def make(task: Task) -> Made:
     began = time.monotonic()
     try:
         with regular_file(task.path, task.folder, task.limits) as file, open_video(file, task.limits) as video:
-            takers = [_taker(wanted, video) for wanted in task.outputs]
-            _one_pass(video, takers)
-            folder = Folder(Path(task.root), task.name)
-            outputs = tuple(output for taker in takers for output in taker.write(folder, video))
-            return Made(video.source, outputs, round(time.monotonic() - began, 3))
+            for engine in _engines(task, video):
+                takers = [_taker(wanted, video) for wanted in task.outputs]
+                try:
+                    with _source(engine, task, file, video) as source:
+                        _one_pass(source, video, takers)
+                except (Failure, NoDevice, CommandFailed) as error:
+                    if engine is Engine.CPU or task.engine is not None:
+                        raise _failure(error) from error
+                    continue  # what the GPU cannot do, or the file does to it, the CPU decides upon
+                folder = Folder(Path(task.root), task.name)
+                outputs = tuple(output for taker in takers for output in taker.write(folder, video))
+                return Made(video.source, outputs, round(time.monotonic() - began, 3), engine)
     except MemoryError as error:
         raise Failure(Reason.MEMORY_LIMIT, "there is not enough memory for it") from error
+    raise AssertionError("the last engine either makes the outputs or raises")
+
+
+def _engines(task: Task, video: Video) -> Sequence[Engine]:
+    """The engines to try, in this order."""
+    if task.engine is not None:
+        return [task.engine]
+    if task.device is None or not task.outputs:
+        return [Engine.CPU]
+    moments = sorted({moment for wanted in task.outputs for moment in _taker(wanted, video).times})
+    first = router.cheapest(router.work(video, moments))
+    return [first] if first is Engine.CPU else [first, Engine.CPU]
+
+
+class _Frames(Protocol):
+    """Where an engine's frames come from."""
+
+    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]: ...
+
+
+@contextmanager
+def _source(engine: Engine, task: Task, file: int, video: Video) -> Iterator[_Frames]:
+    device = task.device or 0
+    if engine is Engine.CUDA:
+        with open_on_device(file, task.limits, device) as on_device:
+            yield on_device
+    elif engine is Engine.CPU:
+        yield video
+    else:
+        yield CommandVideo(video, file, Chain.DECODE if engine is Engine.CUDA_CLI else Chain.SOFTWARE, device)
+
+
+def _failure(error: Failure | NoDevice | CommandFailed) -> Failure:
+    return error if isinstance(error, Failure) else Failure(Reason.CRASHED, str(error))
 
 
 class _Taker(Protocol):
     """Takes the shots near its times as they go by, then writes its files."""
 
     times: Sequence[float]
+    small: Size | None  # frames may come reduced, but not below this size
     served: bool
 
     def take(self, shot: Shot, video: Video) -> None: ...
@@ -70,12 +121,17 @@ def _taker(wanted: Wanted, video: Video) -> _Taker:
     return _BestFrame(wanted, video) if isinstance(wanted, Poster) else _Board(wanted, video)
 
 
-def _one_pass(video: Video, takers: Sequence[_Taker]) -> None:
+def _one_pass(source: _Frames, video: Video, takers: Sequence[_Taker]) -> None:
     at: dict[float, list[_Taker]] = {}
     for taker in takers:
         for moment in taker.times:
             at.setdefault(moment, []).append(taker)
-    for moment, shot in video.frames(sorted(at)):
+    small = {
+        moment: max(taker.small or (0, 0) for taker in takers)
+        for moment, takers in at.items()
+        if all(taker.small for taker in takers)
+    }
+    for moment, shot in source.frames(sorted(at), small):
         for taker in at[moment]:
             taker.take(shot, video)
     for taker in takers:
@@ -92,6 +148,7 @@ class _BestFrame:
         self._small = fit(video.shown, choice.WIDTH)
         self._best: tuple[choice.Score, Shot] | None = None
         self.times: Sequence[float] = choice.times(video.duration)
+        self.small: Size | None = None  # the same samples on every engine, so the same choice
         self.served = False
 
     def take(self, shot: Shot, video: Video) -> None:
@@ -115,6 +172,7 @@ class _Board:
         self._starts: list[float] = []
         self._tiles: list[npt.NDArray[np.uint8]] = []
         self.times: Sequence[float] = storyboard.times(video.duration, wanted.tiles)
+        self.small: Size | None = self._tile
         self.served = False
 
     def take(self, shot: Shot, video: Video) -> None:

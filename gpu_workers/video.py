@@ -3,6 +3,8 @@
 Times are seconds of the presentation: presentation timestamps minus the start of the container, as a player counts
 them. Frames are sought by timestamp, never by number, so a variable frame rate changes nothing.
 
+With a CUDA device the decoder runs there (NVDEC) and frames stay in its memory until a picture is made of them.
+
 Which frame stands for a time is a question of cost. Where decoding the whole video is cheap, it is the frame on screen
 at that time; in longer ones the keyframe before it, unless that lies too far back, and then again the exact one.
 """
@@ -11,7 +13,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +23,7 @@ from itertools import pairwise
 import av
 import av.error
 import av.logging
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
@@ -30,6 +34,7 @@ from av.video.stream import VideoStream
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Orientation, Size, display, orientation, pixel_aspect
 from gpu_workers.inputs import Limits
+from gpu_workers.pictures import stored
 from schemas.videos import Reason, Source
 
 EXACT_PIXELS = 2_000_000_000  # a video of fewer decoded pixels in all is decoded exactly: about a second of work
@@ -58,6 +63,25 @@ class Shot:
     frame: VideoFrame
 
 
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When frames are shown and where keyframes are, in seconds, rising, as the container tells; and how far a
+    keyframe may lie before the time it stands for."""
+
+    shown: tuple[float, ...]
+    keys: tuple[float, ...]
+    gap: float
+
+    def at(self, time: float) -> float | None:
+        """The time of the frame that `Video.frames` yields for `time`; None where there is no keyframe."""
+        if not self.keys:
+            return None
+        key = self.keys[max(0, bisect_right(self.keys, time) - 1)]
+        if time - key <= self.gap:
+            return key
+        return max(key, self.shown[max(0, bisect_right(self.shown, time) - 1)])
+
+
 class Video:
     """An open video; use `open_video`. Every method may raise Failure."""
 
@@ -71,7 +95,7 @@ class Video:
         self._bad = 0
         context = self._stream.codec_context
         context.options = {"max_pixels": str(limits.coded_pixels)}
-        context.thread_type, context.thread_count = "SLICE", SLICES
+        context.thread_type, context.thread_count = "SLICE", 1 if context.is_hwaccel else SLICES
         self.duration = self._duration()
         if self.duration > limits.seconds:
             raise Failure(Reason.TOO_LONG, f"{self.duration:.0f} s of video, at most {limits.seconds:.0f} s")
@@ -87,13 +111,36 @@ class Video:
             duration=round(self.duration, 3),
             rotation=self.turn.rotation,
             codec=context.codec.canonical_name if hasattr(context.codec, "canonical_name") else context.name,
-            pixel_format=self.first.frame.format.name,
+            pixel_format=stored(self.first.frame).name,
         )
 
-    def frames(self, wanted: Sequence[float]) -> Iterator[tuple[float, Shot]]:
+    @property
+    def stream(self) -> int:
+        """The number of the stream that is shown."""
+        return self._stream.index
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, or what is assumed where the file does not say."""
+        return float(self._stream.average_rate or ASSUMED_RATE)
+
+    def timeline(self, wanted: Sequence[float]) -> Timeline:
+        """Where the frames for `wanted` lie. Reads the whole file, but decodes nothing."""
+        with suppress(av.error.FFmpegError, OSError):
+            self._seek(BEFORE)
+        shown, keys = [], []
+        for packet in self._packets():
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                shown.append(self._time(packet.pts))
+                if packet.is_keyframe:
+                    keys.append(shown[-1])
+        return Timeline(tuple(sorted(shown)), tuple(sorted(keys)), self._gap(wanted))
+
+    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]:
         """For every time of `wanted`, which rise, the shot that stands for it; none where nothing can be decoded.
 
-        The same shot stands for several times where the video has no other near to them.
+        The same shot stands for several times where the video has no other near to them. `small` says which size is
+        enough for a time; frames here are whole all the same.
         """
         gap = self._gap(wanted)
         run: _Run | None = None
@@ -125,9 +172,13 @@ class Video:
                 key = found
             yield want, key
 
+    @property
+    def exact(self) -> bool:
+        """Whether frames are found by decoding all of them."""
+        return self.duration * self.rate * self.coded[0] * self.coded[1] <= EXACT_PIXELS
+
     def _gap(self, wanted: Sequence[float]) -> float:
-        rate = float(self._stream.average_rate or ASSUMED_RATE)
-        if self.duration * rate * self.coded[0] * self.coded[1] > EXACT_PIXELS:
+        if not self.exact:
             return max(GAP, self.duration / GAPS)
         # Half the shortest step: nearer frames than that need not be told apart.
         steps = [after - before for before, after in pairwise(wanted) if after > before]
@@ -262,14 +313,16 @@ class _Run:
 
 
 @contextmanager
-def open_video(descriptor: int, limits: Limits) -> Iterator[Video]:
-    """The video in an open file (`inputs.regular_file`). Raises Failure."""
+def open_video(descriptor: int, limits: Limits, device: HWAccel | None = None) -> Iterator[Video]:
+    """The video in an open file (`inputs.regular_file`), decoded on `device` where there is one. Raises Failure."""
     av.logging.set_level(None)
     try:
         # By its descriptor, so that neither the name's ending nor a change of the path plays a part.
-        container = av.open(f"file:/proc/self/fd/{descriptor}", options=limits.options())
+        container = av.open(f"file:/proc/self/fd/{descriptor}", options=limits.options(), hwaccel=device)
     except av.error.MemoryError as error:
         raise Failure(Reason.MEMORY_LIMIT, "the demuxer ran out of memory") from error
+    except RuntimeError:  # of PyAV, where the device decodes no codec in the file
+        raise Failure(Reason.UNSUPPORTED_CODEC, "the GPU has no decoder for it") from None
     except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
         raise _unopened(descriptor, error) from None
     with container:

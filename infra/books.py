@@ -11,7 +11,8 @@ Shares no code with the pipeline: it reads the journal and asks plain SQL. Every
 
 An event without a row leaves no number behind, only a count in `packets`; so the counts of excluded and rejected
 events must be those of the numbers that have no row, give or take the unknown ones (whole=True: all rows of the
-tables are this run's).
+tables are this run's). Every record of a partition has one row in `packets`, every name one first copy, and no offset
+is left out. The order of the rows is for `infra.order`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,23 @@ import numpy as np
 from infra.load.journal import Entries, Fate, Outcome, read
 from infra.load.numbers import LENGTH, numbers
 from infra.load.sql import Sql, SqlError
+from infra.order import disorder
 
 _STORED, _EXCLUDED, _REJECTED = int(Fate.STORED), int(Fate.EXCLUDED), int(Fate.REJECTED)
+
+_NAMES = {
+    "rows of packets are too many for their places": (
+        "SELECT count() - uniqExact(`partition`, generation, `offset`) FROM packets"
+    ),
+    "first copies of packets are too many for their names": (
+        "SELECT count() - uniqExact(writer, `partition`, seq) FROM packets WHERE kind = 1"
+    ),
+    "offsets have no row in packets": (
+        "SELECT sum(missing) FROM (SELECT max(`offset`) - min(`offset`) + 1 - uniqExact(`offset`) AS missing"
+        " FROM packets GROUP BY `partition`, generation)"
+    ),
+    "rows are too many for their names": ("SELECT count() - uniqExact(writer, `partition`, seq, `index`) FROM events"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class Books:
 
     stored: numbers with a row. lost: acknowledged, to be stored, no row. doubled: rows beyond the first of a number.
     unknown_stored: of the unknown ones, those with a row. unexplained: rows and counts that no rule allows.
+    reordered: events out of order, and rows that break a rule of order.
     """
 
     sent: int
@@ -49,12 +66,13 @@ class Books:
     lost: int
     doubled: int
     unexplained: int
+    reordered: int
     findings: tuple[str, ...]
 
     @property
     def right(self) -> bool:
-        """Nothing lost, doubled or unexplained."""
-        return not (self.lost or self.doubled or self.unexplained)
+        """Nothing lost, doubled, unexplained or out of order."""
+        return not (self.lost or self.doubled or self.unexplained or self.reordered)
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -128,6 +146,12 @@ def balance(entries: Entries, sql: Sql, *, whole: bool = True) -> Books:
         wrongly = refused & ((entries.expected & int(Fate.REFUSED)) == 0)
         unexplained += note("events were refused that the rules accept", entries.number[wrongly], int(wrongly.sum()))
         unexplained += _unlike_packets(entries, has, of_packets, note)
+        for rule, statement in _NAMES.items():
+            unexplained += note(rule, found[:0], sql.numbers(statement)[0])
+    mixed = disorder(entries, sql, whole=whole)
+    reordered = note("events lie after what was sent after them", mixed.numbers, len(mixed.numbers))
+    for rule, count in mixed.rules.items():
+        reordered += note(rule, found[:0], count)
     absent = acknowledged & (has == 0) & ~lost
     excluded = int((absent & ((entries.expected & _EXCLUDED) != 0)).sum())
     return Books(
@@ -142,6 +166,7 @@ def balance(entries: Entries, sql: Sql, *, whole: bool = True) -> Books:
         lost=int(lost.sum()),
         doubled=doubled,
         unexplained=unexplained,
+        reordered=reordered,
         findings=tuple(findings),
     )
 

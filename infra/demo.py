@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from infra.load.sites import write_sites
 from infra.load.sql import Sql, SqlError
 from infra.load.visible import Visibility
 from infra.local.stack import Stack, isolated
+from infra.videos import VideoFigures, VideoRun
 from schemas.topics import EVENTS_RAW
 
 SITES = range(1, 6)
@@ -29,6 +30,7 @@ class Figures:
     """What a run showed. Latencies are milliseconds from request to visible row, as `infra.load.visible` has them."""
 
     books: Books
+    videos: VideoFigures
     steady_ms: dict[str, float | int]
     burst_ms: dict[str, float | int]
     odd_answers: int
@@ -43,8 +45,8 @@ class Figures:
 
     @property
     def right(self) -> bool:
-        """Nothing lost, doubled, unexplained or answered against the rules."""
-        return self.books.right and not self.odd_answers
+        """Nothing lost, doubled, unexplained or answered against the rules, and every video as it must be."""
+        return self.books.right and not self.odd_answers and self.videos.right
 
 
 def database(stack: Stack) -> Sql:
@@ -119,17 +121,27 @@ class _Run:
         )
 
 
-def run(stack: Stack, folder: Path, *, events: int, seed: int, progress: Progress) -> Figures:
+def run(stack: Stack, folder: Path, *, events: int, seed: int, videos: Sequence[str], progress: Progress) -> Figures:
     """Send `events` through a running stack, most of them as fast as it goes, wait for the last row, and count.
 
-    The time from event to query is measured in the last part, at STEADY_RATE events a second, and during the burst.
+    `videos` are names in the stack's folder of videos; they are asked for at the start, so thumbnails are made while
+    traffic runs. The time from event to query is measured in the last part, at STEADY_RATE events a second, and during
+    the burst.
     """
     began = time.monotonic()
     run_ = _Run(stack, folder, seed, progress)
     steady = min(STEADY_EVENTS, events // 2)
-    burst, burst_ms = run_.send("burst", events - steady, 0)
-    rest, steady_ms = run_.send("steady", steady, STEADY_RATE)
-    progress.show("waiting until the tables stand still")
+    thumbnails = VideoRun(stack.settings, database(stack), videos)
+    thumbnails.start()
+    try:
+        burst, burst_ms = run_.send("burst", events - steady, 0)
+        rest, steady_ms = run_.send("steady", steady, STEADY_RATE)
+        progress.show(
+            f"waiting until the tables stand still; {thumbnails.ended} of {len(videos) + 1} videos have ended"
+        )
+        of_videos = thumbnails.result()
+    finally:
+        thumbnails.stop()
     sql = run_.sql
     books = settle(run_.journals, sql, lag=Lag(stack.settings.kafka, stack.settings.topic(EVENTS_RAW), sql))
     pages, visits, visitors = sql.numbers(
@@ -148,6 +160,7 @@ def run(stack: Stack, folder: Path, *, events: int, seed: int, progress: Progres
     )
     return Figures(
         books=books,
+        videos=of_videos,
         steady_ms=steady_ms,
         burst_ms=burst_ms,
         odd_answers=int(burst["odd_answers"] + rest["odd_answers"]),

@@ -78,8 +78,10 @@ class Kind(StrEnum):
 class Engine(StrEnum):
     """What made the outputs."""
 
-    CPU = "cpu"
-    CUDA = "cuda"
+    CPU = "cpu"  # in process
+    CUDA = "cuda"  # in process, decoded by the GPU
+    CUDA_CLI = "cuda-cli"  # ffmpeg's command line, decoded and scaled by the GPU
+    CPU_CLI = "cpu-cli"  # ffmpeg's command line without a GPU
 
 
 class Poster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poster"):

@@ -31,8 +31,7 @@ PREFETCH = Verdict(Excluded.PREFETCH)
 NOT_RECORDED = Verdict(Excluded.NOT_RECORDED)
 BAD_CID = Verdict(Rejected.BAD_PARAMETER, "cid")
 BAD_TIMINGS = {
-    name: Verdict(Rejected.BAD_PARAMETER, name)
-    for name in ("pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl")
+    name: Verdict(Rejected.BAD_PARAMETER, name) for name in ("pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl")
 }
 PING_WITHOUT_VISIT = Verdict(Excluded.PING_WITHOUT_VISIT)
 INTERNAL_ERROR = Verdict(Rejected.INTERNAL_ERROR)

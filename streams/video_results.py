@@ -5,24 +5,24 @@ names, so a record that is read twice is one row for readers who ask with FINAL,
 Records are acknowledged after their rows are stored, and the commit that follows never passes what is stored, even
 when Faust, on its way down, has acknowledged more (streams that close do).
 
-It is a Faust application of its own beside that of the events: its offsets live in Kafka, not in ClickHouse, and it
-goes on when the events' partitions are set back.
+It is a part of the stream worker's process, and a Faust application of its own beside that of the events: its offsets
+live in Kafka, not in ClickHouse, it goes on when the events' partitions are set back, and when it fails it is made anew
+while the events go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import faust
-import msgspec
 import pyarrow as pa
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -30,21 +30,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from infra.service.clickhouse import Client, connect, insert_if
-from infra.service.logs import logger
+from infra.service.logs import describe, logger
 from infra.service.metrics import counter
 from infra.service.settings import Settings
 from schemas.topics import VIDEO_RESULTS, WORKER_STATUS
-from schemas.videos import (
-    VIDEO_JOBS_TABLE,
-    WORKER_SAMPLES_TABLE,
-    Gpu,
-    Result,
-    WorkerStatus,
-    decode_result,
-    decode_status,
-)
+from schemas.videos import VIDEO_JOBS_TABLE, WORKER_SAMPLES_TABLE
 from streams.patience import Patience, Stopping
 from streams.sink import ERRORS
+from streams.video_rows import job_row, sample_row, table
 
 log = logger(__name__)
 
@@ -52,83 +45,21 @@ TAKE = 500  # records at once
 WITHIN = 0.2  # seconds that a record waits for others
 SESSION, HEARTBEAT = 6.0, 0.5  # seconds
 FOR_EVER = 7 * 24 * 3600.0  # ClickHouse may be away for so long before the broker is left
-STUCK = 120.0  # seconds at one batch, while ClickHouse answers, after which the process counts as stuck
+LOOK = 0.5  # seconds between two looks at whether it goes on
+STUCK = 120.0  # seconds at one batch, while ClickHouse answers, after which it is made anew
+STOP = 5.0  # seconds that one application has to end in
+AGAIN_FIRST, AGAIN_LAST = 1.0, 30.0  # seconds before it is made anew
+IN_VAIN = 10  # times that it was made anew without a batch stored, after which only a new process helps
 
 rows_stored = counter("video_results", "rows", "Rows stored of the video path", ["table"])
-unreadable = counter("video_results_unreadable", "records", "Records that are not of this version", ["topic"])
+failures = counter("video_results", "failures", "Times that the part of the video results was made anew")
 
 
-def job_row(value: bytes) -> dict[str, Any]:
-    """The row of a record on `video.results`; raises msgspec.DecodeError for anything else."""
-    result: Result = decode_result(value)
-    source = result.source
-    return {
-        "job": result.job,
-        "queued_at": _moment(result.queued_ms),
-        "attempt": result.attempt,
-        "state": result.state.value,
-        "at": _moment(result.at_ms),
-        "worker": result.worker,
-        "engine": result.engine.value if result.engine else "",
-        "seconds": result.seconds,
-        "reason": result.reason.value if result.reason else "",
-        "detail": result.detail,
-        "source_width": source.width if source else 0,
-        "source_height": source.height if source else 0,
-        "source_duration": source.duration if source else 0.0,
-        "source_rotation": source.rotation if source else 0,
-        "source_codec": source.codec if source else "",
-        "source_pixel_format": source.pixel_format if source else "",
-        "output_kind": [output.kind.value for output in result.outputs],
-        "output_path": [output.path for output in result.outputs],
-        "output_width": [output.width for output in result.outputs],
-        "output_height": [output.height for output in result.outputs],
-        "output_time": [output.time for output in result.outputs],
-    }
-
-
-def sample_row(value: bytes) -> dict[str, Any]:
-    """The row of a record on `worker.status`; raises msgspec.DecodeError for anything else."""
-    status: WorkerStatus = decode_status(value)
-
-    def of_each(measure: Callable[[Gpu], float | int | None]) -> list[float]:
-        return [math.nan if (found := measure(gpu)) is None else float(found) for gpu in status.gpus]
-
-    return {
-        "worker": status.worker,
-        "at": _moment(status.at_ms),
-        "started_at": _moment(status.started_ms),
-        "state": status.state.value,
-        "done": status.done,
-        "failed": status.failed,
-        "job_seconds": status.job_seconds,
-        "nvml": status.nvml.value,
-        "driver": status.driver,
-        "gpu_uuid": [gpu.uuid for gpu in status.gpus],
-        "gpu_name": [gpu.name for gpu in status.gpus],
-        "gpu_utilisation": of_each(lambda gpu: gpu.utilisation),
-        "gpu_decoder": of_each(lambda gpu: gpu.decoder),
-        "gpu_memory_used": of_each(lambda gpu: gpu.memory_used),
-        "gpu_memory_total": of_each(lambda gpu: gpu.memory_total),
-        "gpu_temperature": of_each(lambda gpu: gpu.temperature),
-        "gpu_power": of_each(lambda gpu: gpu.power),
-    }
-
-
-def table(schema: pa.Schema, row: Callable[[bytes], dict[str, Any]], values: Sequence[bytes], topic: str) -> pa.Table:
-    """The rows of the records that can be read; the others are counted, and logged without their content."""
-    good = []
-    for value in values:
-        try:
-            good.append(pa.Table.from_pylist([row(value)], schema))
-        except (msgspec.DecodeError, pa.ArrowException, ValueError, OverflowError, OSError) as error:
-            unreadable.labels(topic).inc()
-            log.error("bad_record", topic=topic, error=type(error).__name__)
-    return pa.concat_tables(good) if good else schema.empty_table()
+Row = Callable[[bytes], dict[str, Any]]
 
 
 class Store:
-    """Inserts, in one thread and with one client, until they succeed. `waiting_for`: what is away, "" when nothing."""
+    """Inserts, in one thread and with one client, until they succeed."""
 
     def __init__(self, settings: Settings, patience: Patience) -> None:
         self._settings = settings
@@ -190,6 +121,10 @@ class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await super().on_partitions_assigned(assigned, generation_id)
+        self.app.joined = True  # type: ignore[attr-defined]
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's watch over slow streams is off: this module has its own."""
 
@@ -199,13 +134,17 @@ class _Transport(driver.Transport):
 
 
 class App(faust.App):
-    """Faust's App whose commits are bounded by `stored`: the offset after the last stored record of each partition."""
+    """Faust's App whose commits are bounded by `stored`: the offset after the last stored record of each partition.
+
+    `joined`: a rebalance has told which partitions are this member's, be it none.
+    """
 
     logger = logging.getLogger("faust.app")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.stored: dict[TP, int] = {}
+        self.joined = False
 
     def _create_directories(self) -> None:
         """Without tables there is nothing to keep in a folder."""
@@ -214,45 +153,151 @@ class App(faust.App):
         return _Transport(self.conf.broker_consumer, self)
 
 
-def attach(
-    app: App, settings: Settings, store: Store, mark: Callable[[str, bool], None] = lambda _table, _busy: None
-) -> None:
-    """Adds the two agents to an application. `mark` is told when a batch of a table is taken up (True) and
-    when it is stored."""
-    threads = ThreadPoolExecutor(1, thread_name_prefix="video-results")
+class _Reading:
+    """One life of the application. It begins with `start`, once, and lasts until `failure` says otherwise or `stop`."""
 
-    def agent(topic: str, name: str, schema: pa.Schema, row: Callable[[bytes], dict[str, Any]]) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self.store = Store(settings, Patience(stop))
+        self.batches = 0  # stored
+        self._failure = ""
+        self._busy: dict[str, float] = {}
+        # Threads of its own: whatever hangs in them is left behind with this life.
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="video-results")
+        self.app = _application(settings)
+        self._agent(settings, VIDEO_RESULTS, "video_jobs", VIDEO_JOBS_TABLE, job_row)
+        self._agent(settings, WORKER_STATUS, "worker_samples", WORKER_SAMPLES_TABLE, sample_row)
+
+    async def start(self) -> None:
+        """Joins the group; returns before it has partitions. Raises whatever Faust and aiokafka raise."""
+        self.app.finalize()
+        await self.app.start()
+
+    async def stop(self, seconds: float) -> bool:
+        """Ends; what is not stored is read again by the next. Whether it has ended in time."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            await asyncio.wait_for(self.app.stop(), seconds)
+        except Exception as error:
+            log.warning("stopped_hard", error=type(error).__name__)
+            return False
+        return True
+
+    def failure(self) -> str:
+        """Why this life goes on no more; "" while it does. Waiting for ClickHouse is no failure."""
+        if self._failure:
+            return self._failure
+        if self.app.crashed:
+            return f"Faust has crashed: {type(self.app.crash_reason).__name__}"
+        busy = max((time.monotonic() - since for since in self._busy.values()), default=0.0)
+        return f"at one batch for {busy:.0f} s" if busy > STUCK and not self.store.waiting_for else ""
+
+    def _agent(self, settings: Settings, topic: str, name: str, schema: pa.Schema, row: Row) -> None:
+        def put(values: Sequence[bytes]) -> None:
+            self.store.put(name, table(schema, row, values, topic))
+
         async def keep(stream: Any) -> None:
             async for events in stream.noack_take(TAKE, within=WITHIN):
-                mark(name, True)
                 # Nothing may be raised in here: Faust would let the agent stand still for good.
+                self._busy[name] = time.monotonic()
                 try:
                     values = [event.message.value or b"" for event in events]
-                    rows = table(schema, row, values, topic)
-                    await asyncio.get_running_loop().run_in_executor(threads, store.put, name, rows)
+                    await asyncio.get_running_loop().run_in_executor(self._threads, put, values)
                 except Stopping:
                     return
                 except Exception as error:
-                    log.error("batch_failed", table=name, error=type(error).__name__)
-                    await asyncio.Event().wait()  # stands still, unacknowledged, until the process is started again
+                    log.error("batch_failed", table=name, **describe(error))
+                    self._failure = f"a batch failed: {type(error).__name__}"
+                    return
+                finally:
+                    self._busy.pop(name, None)
+                self.batches += 1
                 for event in events:
                     message = event.message
-                    app.stored[message.tp] = max(app.stored.get(message.tp, 0), message.offset + 1)
+                    self.app.stored[message.tp] = max(self.app.stored.get(message.tp, 0), message.offset + 1)
                     event.ack()
-                mark(name, False)
 
-        source = app.topic(settings.topic(topic), key_type=bytes, value_type=bytes, internal=False)
-        app.agent(source, name=name)(keep)
-
-    agent(VIDEO_RESULTS, "video_jobs", VIDEO_JOBS_TABLE, job_row)
-    agent(WORKER_STATUS, "worker_samples", WORKER_SAMPLES_TABLE, sample_row)
+        source = self.app.topic(settings.topic(topic), key_type=bytes, value_type=bytes, internal=False)
+        self.app.agent(source, name=name)(keep)
 
 
-def application(
-    settings: Settings, store: Store, mark: Callable[[str, bool], None] = lambda _table, _busy: None
-) -> App:
-    """An application with the two agents and nothing else."""
-    app = App(
+class VideoResults:
+    """The video results as a part of the stream worker's process: read for as long as the process lives.
+
+    Where the application fails it is made anew, after a while; the process and its other parts do not notice.
+    """
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        """`stop`: set when the process is told to stop."""
+        self._settings = settings
+        self._stop = stop
+        self._reading: _Reading | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._problem = "starting"
+        self._in_vain = 0
+        self._broken = ""
+
+    def start(self) -> None:
+        """Begins, in the running event loop."""
+        self._task = asyncio.create_task(self._read())
+
+    async def stop(self, seconds: float) -> None:
+        """Ends, within `seconds`."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._reading is not None:
+            await self._reading.stop(seconds)
+
+    def alive(self) -> str:
+        """A check for /livez: only a new process would help."""
+        if self._broken:
+            return f"video results: {self._broken}"
+        if self._task is not None and self._task.done() and not self._stop.is_set():
+            return "the video results are not read any more"
+        if self._in_vain >= IN_VAIN:
+            return f"the video results have failed {self._in_vain} times in a row, lately: {self._problem}"
+        return ""
+
+    def ready(self) -> str:
+        """A check for /readyz: the group is joined, and what is told is stored."""
+        reading = self._reading
+        if reading is None or self._problem:
+            return f"video results: {self._problem or 'starting'}"
+        if reading.store.waiting_for:
+            return f"video results: waiting for {reading.store.waiting_for}"
+        return "" if reading.app.joined else "video results: not (yet) a member of the group"
+
+    async def _read(self) -> None:
+        wait = AGAIN_FIRST
+        while not self._broken:
+            reading = self._reading = _Reading(self._settings, self._stop)
+            error: BaseException | None = None
+            try:
+                await reading.start()
+                self._problem = ""
+                while not reading.failure():
+                    await asyncio.sleep(LOOK)
+                self._problem, error = reading.failure(), reading.app.crash_reason
+            except Exception as failed:
+                self._problem, error = f"cannot start: {type(failed).__name__}", failed
+            if self._stop.is_set():
+                return
+            failures.inc()
+            log.error("video_results_failed", why=self._problem, **(describe(error) if error else {}))
+            if reading.batches:
+                wait, self._in_vain = AGAIN_FIRST, 0
+            if not isinstance(error, KafkaError | OSError):  # being away is no failure of ours
+                self._in_vain += 1
+            if not await reading.stop(STOP):
+                # What is left of it may stay in the group, and then nobody else gets its partitions.
+                self._broken = f"{self._problem}, and cannot be ended"
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, AGAIN_LAST)
+
+
+def _application(settings: Settings) -> App:
+    return App(
         settings.topic("veilstream.video-results"),
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
         autodiscover=False,
@@ -272,46 +317,3 @@ def application(
         value_serializer="raw",
         web_enabled=False,
     )
-    attach(app, settings, store, mark)
-    return app
-
-
-class VideoResults:
-    """The application as a part of the stream worker's process: `start`, `stop`, and whether it goes on."""
-
-    def __init__(self, settings: Settings, patience: Patience) -> None:
-        """`patience` must be this object's own, over the process's stop event."""
-        self._store = Store(settings, patience)
-        self._busy: dict[str, float] = {}
-        self._app = application(settings, self._store, self._mark)
-
-    async def start(self) -> None:
-        """Joins the group; returns before it has partitions."""
-        self._app.finalize()
-        await self._app.start()
-
-    async def stop(self, seconds: float) -> None:
-        """Ends; what is not stored is read again by the next."""
-        try:
-            await asyncio.wait_for(self._app.stop(), seconds)
-        except Exception as error:
-            log.warning("stopped_hard", error=type(error).__name__)
-
-    def alive(self) -> str:
-        """A check for /livez. Waiting for ClickHouse is no failure."""
-        if self._app.crashed:
-            return "Faust has crashed in the video results"
-        busy = max((time.monotonic() - since for since in self._busy.values()), default=0.0)
-        if busy > STUCK and not self._store.waiting_for:
-            return f"the video results have been at one batch for {busy:.0f} s"
-        return ""
-
-    def _mark(self, name: str, busy: bool) -> None:
-        if busy:
-            self._busy[name] = time.monotonic()
-        else:
-            self._busy.pop(name, None)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,5 +1,7 @@
 """The stream worker: `python -m streams.worker`. Reads `events.raw`, stores rows in ClickHouse.
 
+Beside the events, and independently of them, it stores what the video path tells (`streams.video_results`).
+
 It waits for ever for what is away, and exits at once, with status 1 and a line in the log, when going on makes no
 sense: the topic was made again, Faust has crashed, a defect. The supervisor starts it again; nothing is lost, because
 what was not stored is read again.
@@ -16,7 +18,7 @@ from typing import NoReturn
 from uuid import UUID
 
 from infra.service.clickhouse import connect
-from infra.service.health import AdminServer, Health
+from infra.service.health import AdminServer, Check, Health
 from infra.service.logs import configure, describe, logger
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
@@ -30,6 +32,7 @@ from streams.pipeline import Pipeline
 from streams.policies import Policies
 from streams.sink import ERRORS
 from streams.topic_generations import KafkaError, Topic, generation_of
+from streams.video_results import VideoResults
 
 log = logger(__name__)
 
@@ -81,6 +84,20 @@ async def work(settings: Settings, stop: threading.Event, health: Health) -> Non
         stopping.set()
 
     on_stop(begin, deadline=DEADLINE, loop=loop)
+    videos = VideoResults(settings, stop)
+    health.live = videos.alive
+    videos.start()
+    await asyncio.gather(_events(settings, stop, stopping, health, videos), _ended(videos, stopping))
+
+
+async def _ended(videos: VideoResults, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    await videos.stop(DEADLINE / 3)
+
+
+async def _events(
+    settings: Settings, stop: threading.Event, stopping: asyncio.Event, health: Health, videos: VideoResults
+) -> None:
     opening = asyncio.to_thread(open_pipeline, settings, Patience(stop))
     try:
         pipeline, topic_id = await opening
@@ -88,7 +105,7 @@ async def work(settings: Settings, stop: threading.Event, health: Health) -> Non
         return
     feeder = Feeder(pipeline, Topic(settings.kafka, settings.topic(EVENTS_RAW)), topic_id, leave)
     app = application(settings, feeder)
-    health.live, health.ready = feeder.alive, feeder.ready
+    health.live, health.ready = _first(feeder.alive, videos.alive), _first(feeder.ready, videos.ready)
     feeder.start()
     app.finalize()
     await app.start()
@@ -102,6 +119,11 @@ async def work(settings: Settings, stop: threading.Event, health: Health) -> Non
             continue
     await feeder.stop()
     await _stop(app)
+
+
+def _first(*checks: Check) -> Check:
+    """The first thing that is not well."""
+    return lambda: next((reason for check in checks if (reason := check())), "")
 
 
 async def _stop(app: App) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,42 @@ def video_api(settings: Settings, folder: Path) -> Service:
     command = (sys.executable, "-m", "ingest.videos")
     part = Part("videos", "videos", command, (Port(settings.host, port, "videos", ""),), ready, 60, 30)
     return Service(part, settings, folder / "videos.log")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the video API; names of headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Api:
+    """A client of the video API."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def ask(self, method: str, path: str, body: bytes | str | None = None) -> Answer:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.settings.video_port, timeout=30)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            content = answer.read()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, headers, json.loads(content) if content else None)
+        finally:
+            connection.close()
+
+    def post(self, **asked: Any) -> Answer:
+        """Asks for a job."""
+        return self.ask("POST", "/v1/videos", json.dumps(asked))
+
+    def get(self, job: str) -> Answer:
+        """Asks for a job's state."""
+        return self.ask("GET", f"/v1/videos/{job}")
 
 
 class Told:

@@ -1,4 +1,4 @@
-"""`veilstream demo`: a whole stack of its own, 100,000 events through it, and what comes out."""
+"""`veilstream demo`: a whole stack of its own, 100,000 events and some videos through it, and what comes out."""
 
 from __future__ import annotations
 
@@ -15,18 +15,29 @@ import typer
 
 from infra.demo import STEADY_RATE, Figures, prepare, run
 from infra.load.progress import Progress
+from infra.local.ports import reachable
 from infra.local.stack import Stack
+from infra.videos import VideoError, VideoFigures, VideoJob, place
 
 
 def command(
     events: Annotated[int, typer.Option(min=100, help="How many events are sent.")] = 100_000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same requests.")] = 1,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A video; may be given again. Default: three that ffmpeg makes."
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option(help="Leave the stack running and say how to stop it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Everything happens in a temporary folder, on free ports, and is gone afterwards unless --keep is given.
 
-    The exit status is 0 when nothing was lost, doubled or against the rules.
+    Posters and storyboards are made of the videos while traffic runs; one video more is damaged on purpose.
+
+    The exit status is 0 when nothing was lost, doubled or against the rules, every video is done, and the damaged one
+    is reported as such.
     """
     signal.signal(signal.SIGTERM, _interrupted)
     began = time.monotonic()
@@ -36,20 +47,24 @@ def command(
         with Progress() as progress:
             stack = prepare(folder / "state", owned=not keep, say=progress.say)
             try:
+                names = place(stack.settings.videos, video or ())
                 stack.start()
-                figures = run(stack, folder, events=events, seed=seed, progress=progress)
+                figures = run(stack, folder, events=events, seed=seed, videos=names, progress=progress)
                 kept = keep
             finally:
                 if not kept:
                     stack.stop()
             seconds = round(time.monotonic() - began, 1)
-            for line in lines(figures, seconds):
+            for line in lines(figures, seconds, kept):
                 progress.say(line)
             if kept:
                 for line in addresses(stack):
                     progress.say(line)
         if as_json:
             typer.echo(json.dumps(summary(figures, seconds)))
+    except VideoError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; everything is cleaned up", err=True)
         raise typer.Exit(130) from None
@@ -64,8 +79,8 @@ def _interrupted(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def lines(figures: Figures, seconds: float) -> list[str]:
-    """The outcome for people."""
+def lines(figures: Figures, seconds: float, kept: bool) -> list[str]:
+    """The outcome for people; `kept`: the thumbnails are still there."""
     books = figures.books
 
     def table(rows: list[tuple[str, int]]) -> str:
@@ -89,6 +104,8 @@ def lines(figures: Figures, seconds: float) -> list[str]:
         *(f"    {finding}" for finding in books.findings),
         *([f"    {figures.odd_answers} answers were against the rules"] if figures.odd_answers else []),
         "",
+        *_videos(figures.videos, kept),
+        "",
         f"event to query   p50 {figures.steady_ms['p50']:,.0f} ms, p99 {figures.steady_ms['p99']:,.0f} ms"
         f" at {STEADY_RATE} events/s (from before a request is written until a SELECT shows its row;"
         f" {figures.steady_ms['probes']} probes)",
@@ -100,6 +117,30 @@ def lines(figures: Figures, seconds: float) -> list[str]:
     return out
 
 
+def _videos(videos: VideoFigures, kept: bool) -> list[str]:
+    damaged = videos.damaged
+    return [
+        f"videos           {videos.done} of {len(videos.jobs)} done, {videos.failed} failed,"
+        f" in {videos.seconds:.1f} s beside the traffic",
+        *(line for job in videos.jobs for line in _video(job)),
+        f"    {damaged.name}, damaged on purpose: {damaged.state}, {damaged.answer.get('reason', 'no reason')}"
+        f" ({damaged.answer.get('detail', '')})",
+        *(f"    {problem}" for job in (*videos.jobs, damaged) for problem in job.problems),
+        *([] if kept else ["    the files are gone with the demo's folder; --keep leaves them"]),
+    ]
+
+
+def _video(job: VideoJob) -> list[str]:
+    source = job.answer.get("source")
+    if not source:
+        return [f"    {job.name}: {job.state}"]
+    return [
+        f"    {job.name}, {source['width']} x {source['height']} {source['codec']}, {source['duration']:.0f} s:"
+        f" {job.state} in {job.answer['seconds']:.2f} s ({job.answer['engine']})",
+        *(f"        {file.path}  {file.width} x {file.height}, {file.bytes:,} bytes" for file in job.files),
+    ]
+
+
 def summary(figures: Figures, seconds: float) -> dict[str, object]:
     """The outcome for programs."""
     books = figures.books
@@ -108,7 +149,7 @@ def summary(figures: Figures, seconds: float) -> dict[str, object]:
         "events": {name: getattr(books, name) for name in (*names, "refused", "unknown")},
         "latency_ms": {name: figures.steady_ms[name] for name in ("p50", "p99")},
         "burst_latency_ms": {name: figures.burst_ms[name] for name in ("p50", "p99")},
-        "videos": {"jobs": 0, "done": 0, "failed": 0},
+        "videos": figures.videos.as_dict(),
         "events_per_second": figures.events_per_second,
         "odd_answers": figures.odd_answers,
         "pages": figures.pages,
@@ -122,7 +163,9 @@ def addresses(stack: Stack) -> list[str]:
     s = stack.settings
     return [
         "",
-        f"tracking API     http://{s.host}:{s.collector_port}/matomo.php",
+        f"tracking API     http://{reachable(s.host)}:{s.collector_port}/matomo.php",
+        f"video API        http://{reachable(s.host)}:{s.video_port}/v1/videos (takes videos from {s.videos})",
+        f"thumbnails       {s.thumbnails}",
         f"ClickHouse       {s.clickhouse} database {s.clickhouse_database}, user {s.clickhouse_dashboard_user}"
         f" (password in {s.state / 'passwords'}/clickhouse_dashboard_password)",
         f"Kafka            {s.kafka}",

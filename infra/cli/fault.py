@@ -23,6 +23,7 @@ def command(
     kills: Annotated[int, typer.Option(min=0, help="Kills and pauses in all, dealt over the kinds of process.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="The same seed deals the same faults and sends the same.")] = 1,
     rate: Annotated[float, typer.Option(min=1, help="Events per second that are sent meanwhile.")] = 500,
+    away: Annotated[float, typer.Option(min=1, help="Seconds that an outage lasts; each happens once.")] = 60,
     folder: Annotated[Path | None, typer.Option(help="Keep everything here: logs, journal, history.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -41,24 +42,26 @@ def command(
             f"there is no fault {name!r}, only: {', '.join(faults)}" if name else "\n".join(faults), err=bool(name)
         )
         raise typer.Exit(2 if name else 0)
-    run = importlib.import_module("tests.fault.laboratory").run
+    laboratory = importlib.import_module("tests.fault.laboratory")
+    plan = laboratory.Plan(kills=kills, seed=seed, rate=rate, away=away)
     signal.signal(signal.SIGTERM, _interrupted)
     place = folder or Path(tempfile.mkdtemp(prefix=f"veilstream-{name}-"))
     place.mkdir(parents=True, exist_ok=True)
     keep = folder is not None
     try:
         with Progress() as progress:
-            found = run(faults[name](), place, kills=kills, seed=seed, rate=rate, say=progress.say)
+            found = laboratory.run(name, faults[name], place, plan, progress.say)
             keep = keep or not found.right
-            for line in (*found.books.findings, *found.failed):
+            for line in found.lines():
                 progress.say(line)
             if keep:
                 progress.say(f"everything is kept in {place}")
+        figures = found.as_dict()
         keys = ("sent", "acknowledged", "unknown", "stored", "excluded", "rejected", "lost", "doubled", "unexplained")
-        text = ", ".join(f"{key} {getattr(found.books, key):,}" for key in keys)
-        typer.echo(f"{name} {found.strikes} times in {found.seconds:.0f} s: {text}", err=as_json)
+        text = ", ".join(f"{key} {figures[key]:,}" for key in keys)
+        typer.echo(f"{name}, {found.kills} kills and pauses in {found.seconds:.0f} s: {text}", err=as_json)
         if as_json:
-            typer.echo(json.dumps(found.as_dict()))
+            typer.echo(json.dumps(figures))
     except KeyboardInterrupt:
         typer.echo("interrupted; everything is cleaned up", err=True)
         raise typer.Exit(130) from None

@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra.local.stack import PartStatus, Stack
-from infra.service.settings import load_settings
+from infra.service.settings import Settings, load_settings
 
 MINUTE = 60
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Show every part. The exit status is 0 only when all of them are ready."""
-    statuses = Stack.of(load_settings()).status()
+    stack = Stack.of(load_settings())
+    statuses = stack.status()
     good = all(status.ready for status in statuses)
     if as_json:
-        typer.echo(json.dumps({"ready": good, "parts": [_fields(status) for status in statuses]}))
+        parts = [_fields(status) for status in statuses]
+        password = _password_file(stack.settings)
+        typer.echo(
+            json.dumps({"ready": good, "parts": parts, "dashboard_password_file": str(password) if password else None})
+        )
     else:
         rows: list[tuple[str, ...]] = [("PART", "STATE", "PID", "UP", "RESTARTS", "PORTS", "READY")]
         rows += [_row(status) for status in statuses]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        typer.echo("")
+        for line in _places(stack.settings):
+            typer.echo(line)
     raise typer.Exit(0 if good else 1)
+
+
+def _password_file(settings: Settings) -> Path | None:
+    """Where the dashboard user's password lies; None when it was set and not made by the stack."""
+    path = settings.password_file("clickhouse_dashboard_password")
+    if settings.clickhouse_url or not path.is_file():
+        return None
+    return path if path.read_text().strip() == settings.clickhouse_dashboard_password.get_secret_value() else None
+
+
+def _places(settings: Settings) -> list[str]:
+    password = _password_file(settings)
+    where = f"  password in {password}" if password else ""
+    return [
+        f"ClickHouse  {settings.clickhouse}  user {settings.clickhouse_dashboard_user}, who may only read{where}",
+        f"videos      {settings.videos}  thumbnails in {settings.thumbnails}",
+    ]
 
 
 def _fields(status: PartStatus) -> dict[str, object]:

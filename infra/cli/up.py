@@ -24,7 +24,7 @@ def command(
         bool, typer.Option("--foreground", "-f", help="Stay, show changes, take the stack down at Ctrl-C.")
     ] = False,
 ) -> None:
-    """Start Kafka, ClickHouse, collector and stream worker, each when what it needs is ready.
+    """Start Kafka, ClickHouse, collector, stream worker, video API and media worker, each when what it needs is ready.
 
     Doing it again starts what is missing. `down` takes it down, `status` shows it.
     """
@@ -55,6 +55,9 @@ def _say(line: str) -> None:
 def _show_addresses(stack: Stack) -> None:
     settings = stack.settings
     typer.echo(f"tracking API  http://{reachable(settings.host)}:{settings.collector_port}/matomo.php")
+    typer.echo(f"video API     http://{reachable(settings.host)}:{settings.video_port}/v1/videos")
+    typer.echo(f"videos        {settings.videos}  (taken from here)")
+    typer.echo(f"thumbnails    {settings.thumbnails}")
     typer.echo(f"ClickHouse    {settings.clickhouse}  (user {settings.clickhouse_dashboard_user})")
     typer.echo(f"Kafka         {settings.kafka}")
     typer.echo(f"logs          {settings.state / 'logs'}")

@@ -6,6 +6,8 @@ unknown. A number is sent once, never again.
 
     header   8 magic "VSLOAD1\\n", 8 start of the run (ms since 1970), 8 seed, 8 first number
     record   8 number, 4 ms since the start, 1 outcome, 1 expected fates, 2 HTTP status (or CUT, TIMED_OUT)
+
+In a record SENT the highest bit of the fates says that the number is of the same request as the one before it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ RECORD = np.dtype([("number", "<u8"), ("moment", "<u4"), ("outcome", "u1"), ("ex
 CUT, TIMED_OUT = 0, 1  # in place of an HTTP status: the connection ended first; no answer in time
 _pack = struct.Struct("<QIBBH").pack
 _FLUSH_BYTES = 1 << 13
+_CONTINUED = 0x80  # beside the fates
+NEVER = np.iinfo(np.int64).max  # when a number ended that has no outcome
 
 
 class JournalError(ValueError):
@@ -68,10 +72,10 @@ class Journal:
         return min(max(int((time.time() - self._started) * 1000), 0), 0xFFFFFFFF)
 
     def sent(self, first: int, expected: bytes) -> None:
-        """Numbers first, first + 1, … are about to be sent; on return the kernel has it."""
+        """Numbers first, first + 1, … are about to be sent in one request; on return the kernel has it."""
         moment = self._moment()
         for number, fate in enumerate(expected, first):
-            self._buffer += _pack(number, moment, Outcome.SENT, fate, 0)
+            self._buffer += _pack(number, moment, Outcome.SENT, fate | (_CONTINUED if number > first else 0), 0)
         self.flush()
 
     def ended(self, first: int, outcomes: Sequence[int], status: int) -> None:
@@ -95,11 +99,18 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """All numbers of one or more journals, rising; arrays of one length. outcome is never SENT."""
+    """All numbers of one or more journals, rising; arrays of one length. outcome is never SENT.
+
+    request: the first number of the request that the number was sent in. sent, ended: milliseconds since 1970, before
+    the request was written and after its answer had come; NEVER where none has.
+    """
 
     number: npt.NDArray[np.int64]
     expected: npt.NDArray[np.uint8]
     outcome: npt.NDArray[np.uint8]
+    request: npt.NDArray[np.int64]
+    sent: npt.NDArray[np.int64]
+    ended: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.number)
@@ -108,22 +119,30 @@ class Entries:
 def read(paths: Iterable[Path]) -> Entries:
     """The entries of these journals together; raises JournalError where a number was sent twice."""
     parts = [_records(path) for path in paths]
-    records = np.concatenate(parts) if parts else np.empty(0, RECORD)
-    records = records[np.argsort(records["number"], kind="stable")]
+    records = np.concatenate([found for found, _ in parts]) if parts else np.empty(0, RECORD)
+    moments = np.concatenate([at for _, at in parts]) if parts else np.empty(0, np.int64)
+    order = np.argsort(records["number"], kind="stable")
+    records, moments = records[order], moments[order]
     is_sent = records["outcome"] == Outcome.SENT
     sent, ends = records[is_sent], records[~is_sent]
     if (twice := np.flatnonzero(np.diff(sent["number"]) == 0)).size:
         raise JournalError(f"number {sent['number'][twice[0]]} was sent twice: the runs' numbers overlap")
     if (twice := np.flatnonzero(np.diff(ends["number"]) == 0)).size:
         raise JournalError(f"number {ends['number'][twice[0]]} has two outcomes")
-    outcome = np.full(len(sent), Outcome.UNKNOWN, np.uint8)
     place = np.searchsorted(sent["number"], ends["number"])
     known = place < len(sent)
     known[known] = sent["number"][place[known]] == ends["number"][known]
     if not known.all():
         raise JournalError(f"number {ends['number'][~known][0]} has an outcome but was never sent")
+    outcome = np.full(len(sent), Outcome.UNKNOWN, np.uint8)
     outcome[place] = ends["outcome"]
-    return Entries(sent["number"].astype(np.int64), sent["expected"].copy(), outcome)
+    ended = np.full(len(sent), NEVER, np.int64)
+    ended[place] = moments[~is_sent]
+    number = sent["number"].astype(np.int64)
+    begins = (sent["expected"] & _CONTINUED) == 0
+    request = np.maximum.accumulate(np.where(begins, number, 0)) if len(number) else number
+    expected = sent["expected"] & ~np.uint8(_CONTINUED)
+    return Entries(number, expected, outcome, request, moments[is_sent], ended)
 
 
 def _header(path: Path, data: bytes) -> tuple[bytes, int, int, int]:
@@ -133,11 +152,13 @@ def _header(path: Path, data: bytes) -> tuple[bytes, int, int, int]:
     return magic, started, seed, first
 
 
-def _records(path: Path) -> npt.NDArray[np.void]:
+def _records(path: Path) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    """The records, and their moments in milliseconds since 1970."""
     data = path.read_bytes()
-    _header(path, data)
+    started = _header(path, data)[1]
     whole = (len(data) - HEADER.size) // RECORD.itemsize  # a record torn by a kill is dropped
-    return np.frombuffer(data, RECORD, whole, HEADER.size)
+    records = np.frombuffer(data, RECORD, whole, HEADER.size)
+    return records, records["moment"].astype(np.int64) + started
 
 
 class Watch:

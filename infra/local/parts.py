@@ -14,7 +14,7 @@ from infra.local.ports import Port, reachable
 from infra.service.settings import PREFIX, Settings
 
 PROBE_TIMEOUT = 2.0  # seconds
-COLLECTOR_ADMIN_STEP = 10  # between the admin ports of collectors that share a port
+ADMIN_STEP = 10  # between the admin ports of the processes of one role
 MOST_SHOWN = 200  # characters of a reason
 ROLES = ("kafka", "front", "collector", "worker", "videos", "media")
 
@@ -80,7 +80,7 @@ def parts(settings: Settings, names: Sequence[str] | None = None) -> list[Part]:
         *_broker(settings),
         *_front(settings),
         *_collectors(settings),
-        *_worker(settings),
+        *_workers(settings),
         *_videos(settings),
         *_media(settings),
     ]
@@ -115,7 +115,7 @@ def _front(settings: Settings) -> list[Part]:
 def _collectors(settings: Settings) -> list[Part]:
     found = []
     for number in range(settings.collector_processes):
-        admin = settings.collector_admin_port + COLLECTOR_ADMIN_STEP * number
+        admin = settings.collector_admin_port + ADMIN_STEP * number
         health = Port(settings.host, admin, "the collector's health", PREFIX + "COLLECTOR_ADMIN_PORT")
         ports: tuple[Port, ...] = (health,)
         if number == 0:
@@ -136,12 +136,23 @@ def _collectors(settings: Settings) -> list[Part]:
     return found
 
 
-def _worker(settings: Settings) -> list[Part]:
-    admin = settings.worker_admin_port
-    ports = (Port(settings.host, admin, "the stream worker's health", PREFIX + "WORKER_ADMIN_PORT"),)
-    ready = partial(http_ready, settings.host, admin, "/readyz")
-    command = (sys.executable, "-m", "streams.worker")
-    return [Part("worker", "worker", command, ports, ready, start_limit=120, stop_limit=30)]
+def _workers(settings: Settings) -> list[Part]:
+    found = []
+    for number in range(settings.worker_processes):
+        admin = settings.worker_admin_port + ADMIN_STEP * number
+        found.append(
+            Part(
+                "worker" if settings.worker_processes == 1 else f"worker-{number + 1}",
+                "worker",
+                (sys.executable, "-m", "streams.worker"),
+                (Port(settings.host, admin, "the stream worker's health", PREFIX + "WORKER_ADMIN_PORT"),),
+                partial(http_ready, settings.host, admin, "/readyz"),
+                start_limit=120,
+                stop_limit=30,
+                environment={PREFIX + "WORKER_ADMIN_PORT": str(admin)},
+            )
+        )
+    return found
 
 
 def _videos(settings: Settings) -> list[Part]:

@@ -79,7 +79,7 @@ def install(settings: Settings) -> None:
 
 
 class Stack:
-    """The stack of one state folder. `names`: the roles to run (kafka, front, collector, worker), default all.
+    """The stack of one state folder. `names`: the roles to run (see `parts.ROLES`), default all.
 
     With `owned` the stack also stops when the thread that started it ends, however it ends.
     """

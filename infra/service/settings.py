@@ -94,6 +94,7 @@ class Settings(BaseSettings):
 
     # Stream worker
     worker_admin_port: int = Field(8091, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
+    worker_processes: int = Field(1, ge=1, le=64, description="stream workers that share the partitions")
 
     # Video API
     video_port: int = Field(8081, ge=1, le=65535, description="port of the video API")

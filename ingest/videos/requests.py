@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 
@@ -13,6 +13,7 @@ from ingest.videos.problems import Problem
 from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Job, Wanted, doubled, new_id
 
 LONGEST_BODY = 64 * 1024  # bytes
+KINDS_EXPECTED = f"Expected one of {', '.join(kind.__struct_config__.tag for kind in get_args(Wanted))}"
 
 
 class NewJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,9 +36,10 @@ def new_job(body: bytes, folder: Path, largest: int, now_ms: int) -> Job:
     except msgspec.ValidationError as error:
         text, _, place = str(error).rpartition(" - at `")
         field = place.rstrip("`").removeprefix("$").removeprefix(".") if text else ""
-        raise Problem(422, text or str(error), field=field) from None
+        detail = KINDS_EXPECTED if field.endswith("kind") else text or str(error)
+        raise Problem(422, detail, field=field) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Problem(400, "the body is not JSON") from None
+        raise Problem(400, 'the body is not JSON; an object is wanted, as {"path": "holiday.mp4"}') from None
     if (number := doubled(asked.outputs)) is not None:
         raise Problem(
             422,
@@ -56,10 +58,17 @@ def allowed(path: str, folder: Path, largest: int) -> Path:
         top = os.path.realpath(folder)
         real = Path(os.path.realpath(os.path.join(top, path)))
         if not real.is_relative_to(top):
-            raise Problem(422, "it is outside the folder that videos are taken from", field="path")
+            raise Problem(
+                422,
+                "it is outside the folder that videos are taken from; only files in there can be named",
+                field="path",
+            )
+        str(real).encode()  # a job is JSON, so UTF-8
         found = real.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise Problem(422, "there is no such file", field="path") from None
+        raise Problem(
+            422, "there is no such file; a path counts from the folder that videos are taken from", field="path"
+        ) from None
     except OSError as error:
         raise Problem(422, f"the file cannot be looked at: {error.strerror}", field="path") from None
     except ValueError:

@@ -48,9 +48,7 @@ _robot = re.compile(
 ).search
 _headless = re.compile(r"headless|phantomjs|electron/.*puppeteer|selenium|webdriver", re.IGNORECASE).search
 _control = re.compile(r"[\x00-\x1f\x7f]").sub
-_desktops = frozenset(
-    {"Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedora", "Debian", "FreeBSD", "OpenBSD"}
-)
+_desktops = frozenset({"Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedora", "Debian", "FreeBSD", "OpenBSD"})
 _phone_systems = frozenset({"iOS", "Android", "Windows Phone", "BlackBerry OS", "KaiOS", "Firefox OS", "HarmonyOS"})
 
 

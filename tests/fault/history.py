@@ -12,7 +12,7 @@ from typing import Any
 
 
 class History:
-    """Appends to a file; seconds count from its making."""
+    """Appends to a file. at: seconds since its making; clock: seconds since 1970, as in the load's journals."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -21,8 +21,8 @@ class History:
 
     def note(self, operation: str, outcome: str = "ok", **details: Any) -> None:
         """outcome: ok, failed, unknown, or begun where another note says how it ended."""
-        at = round(time.monotonic() - self._began, 3)
-        self._file.write(json.dumps({"at": at, "operation": operation, "outcome": outcome, **details}) + "\n")
+        moment = {"at": round(time.monotonic() - self._began, 3), "clock": round(time.time(), 3)}
+        self._file.write(json.dumps(moment | {"operation": operation, "outcome": outcome, **details}) + "\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
 
-from infra.local.stack import Stack
+from tests.fault.field import Field
 
-BACK_SECONDS = 120.0  # a part that is not ready by then does not come back
+EVERY_KIND = ("worker", "collector", "kafka", "front", "media", "videos")
 
 
 class Kill:
-    """Worker, collector, broker and front in turns."""
+    """Every kind of process in turns, or those given."""
 
     name = "kill"
-    kinds = ("worker", "collector", "kafka", "front")
+    outage = False
+    workers = 1
 
-    def strike(self, stack: Stack, kind: str, random: Random) -> None:
-        """See `laboratory.Fault`."""
-        pid = stack.kill(kind)
-        stack.wait_ready(kind, after=pid, limit=BACK_SECONDS)
+    def __init__(self, kinds: Sequence[str] = EVERY_KIND) -> None:
+        self.kinds = kinds
+
+    def strike(self, field: Field, kind: str, random: Random) -> Mapping[str, int]:
+        """See `faults.Fault`."""
+        name = field.pick(kind, random)
+        field.back(name, after=field.stack.kill(name))
+        return {}

@@ -1,166 +1,152 @@
 """The laboratory: a real stack under steady traffic, faults dealt to it by seed, and the books at the end.
 
-A fault is a small class (`Fault`): it names what it can strike and strikes once. The laboratory does the rest: the same
-seed deals the same strikes in the same order with the same pauses between them; the part that was struck is back and
-ready before the next strike; at the end traffic stops, the pipeline settles, and every number is accounted for.
+A fault is a small class (`faults.Fault`): it names what it can strike and strikes once. The laboratory does the rest:
+the same seed deals the same strikes in the same order with the same pauses between them; the part that was struck is
+back and ready before the next strike, though not always what depends on it; at the end traffic stops, the pipeline
+settles, and every number is accounted for.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Protocol
 
-from infra.books import Books, settle
-from infra.demo import SITES, database, prepare
+from infra.books import settle
+from infra.demo import SITES, database
+from infra.load.journal import read
 from infra.load.lag import Lag
 from infra.load.process import LoadProcess
-from infra.local.stack import Stack
+from infra.load.sites import write_sites
+from infra.local.parts import parts
+from infra.local.ports import taken
+from infra.local.stack import Stack, isolated
+from infra.service.settings import Settings
 from schemas.topics import EVENTS_RAW
+from tests.fault.faults import Fault, Strike, deal
+from tests.fault.field import Field
+from tests.fault.figures import Done, Findings
 from tests.fault.history import History
+from tests.fault.unknown import unexplained
+from tests.fault.videos import VideoBooks, VideoLoad
 
-WARM_SECONDS = 3.0  # of traffic before the first strike
-PAUSE_SECONDS = (0.2, 3.0)  # between the part being back and the next strike
-PATIENCE = 240.0  # for the pipeline to settle
-
-
-class Fault(Protocol):
-    """name: as on the command line. kinds: the parts that strikes are dealt over, in equal shares."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kinds(self) -> Sequence[str]: ...
-
-    def strike(self, stack: Stack, kind: str, random: Random) -> None:
-        """Do it to this part, and return when the part is back and ready. `random` serves this strike alone."""
+WARM_SECONDS = 3.0  # of traffic before the first strike, and after the last one
+PATIENCE = 240.0  # seconds for the pipeline to settle
+EVENT_ROLES = ("kafka", "front", "collector", "worker")
+VIDEO_ROLES = ("videos", "media")
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
-    """One fault that will be done: after `pause` seconds, to a part of this kind."""
+class Plan:
+    """kills: strikes in all that are no outages. outages: how often each outage happens. away: seconds of an outage.
 
-    kind: str
-    pause: float
-    seed: int
+    rate: events per second.
+    """
 
-
-def deal(kinds: Sequence[str], count: int, seed: int) -> list[Strike]:
-    """`count` strikes over the kinds in equal shares (a remainder goes to the first ones), in an order by seed."""
-    random = Random(seed)
-    order = [kinds[n % len(kinds)] for n in range(count)]
-    random.shuffle(order)
-    return [Strike(kind, random.uniform(*PAUSE_SECONDS), random.getrandbits(32)) for kind in order]
+    kills: int
+    seed: int = 1
+    rate: float = 500.0
+    outages: int = 1
+    away: float = 60.0
 
 
-@dataclass(slots=True)
-class Findings:
-    """What a run showed. back_seconds: per kind, from each strike until the part was ready again."""
-
-    name: str
-    seed: int
-    strikes: int
-    books: Books
-    odd_answers: int
-    seconds: float
-    settle_seconds: float
-    back_seconds: dict[str, list[float]] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-
-    @property
-    def right(self) -> bool:
-        """Every strike was done and survived, and the books are right."""
-        return self.books.right and not self.odd_answers and not self.failed
-
-    def as_dict(self) -> dict[str, object]:
-        """What `veilstream fault --json` prints."""
-        books = self.books
-        names = ("sent", "acknowledged", "refused", "stored", "excluded", "rejected", "lost", "doubled", "unknown")
-        kinds = {
-            kind: {"kills": len(times), "back_seconds_mean": round(sum(times) / len(times), 2), "most": max(times)}
-            for kind, times in sorted(self.back_seconds.items())
-        }
-        return {
-            "name": self.name,
-            "seed": self.seed,
-            "kills": self.strikes,
-            **{name: getattr(books, name) for name in names},
-            "unknown_stored": books.unknown_stored,
-            "unexplained": books.unexplained,
-            "odd_answers": self.odd_answers,
-            "kinds": kinds,
-            "findings": list(books.findings),
-            "failed": self.failed,
-            "settle_seconds": round(self.settle_seconds, 1),
-            "seconds": round(self.seconds, 1),
-        }
-
-
-def run(fault: Fault, folder: Path, *, kills: int, seed: int, rate: float, say: Callable[[str], None]) -> Findings:
+def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Callable[[str], None]) -> Findings:
     """Do one run in an empty folder; the stack and the load are gone when this returns, however it returns."""
     began = time.monotonic()
-    history = History(folder / "history.jsonl")
-    stack = prepare(folder / "state", owned=True, say=say)
-    journal = folder / "load.journal"
-    back: dict[str, list[float]] = defaultdict(list)
-    failed: list[str] = []
-    struck = 0
-    try:
+    with_videos = any(kind in VIDEO_ROLES for fault in faults for kind in fault.kinds)
+    settings = _settings(folder / "state", workers=max(fault.workers for fault in faults))
+    write_sites(settings.sites, SITES)
+    roles = (*EVENT_ROLES, *(VIDEO_ROLES if with_videos else ()))
+    with ExitStack() as cleanup:
+        history = History(folder / "history.jsonl")
+        cleanup.callback(history.close)
+        stack = Stack(settings, roles, owned=True, say=say)
+        cleanup.callback(stack.stop)
         stack.start()
-        history.note("start the stack")
+        history.note("start the stack", parts=stack.names())
+        journal = folder / "load.journal"
         url = f"http://{stack.settings.host}:{stack.settings.collector_port}"
-        load = LoadProcess(url, journal, sites=f"{SITES[0]}-{SITES[-1]}", rate=rate, seed=seed)
-        try:
-            time.sleep(WARM_SECONDS)
-            for number, strike in enumerate(deal(fault.kinds, kills, seed), 1):
-                time.sleep(strike.pause)
-                history.note(fault.name, "begun", number=number, kind=strike.kind)
-                at = time.monotonic()
-                try:
-                    fault.strike(stack, strike.kind, Random(strike.seed))
-                except Exception as error:
-                    failed.append(f"{fault.name} {number} ({strike.kind}): {error}")
-                    history.note(fault.name, "failed", number=number, kind=strike.kind, why=str(error))
-                    break
-                took = round(time.monotonic() - at, 2)
-                struck += 1
-                back[strike.kind].append(took)
-                history.note(fault.name, number=number, kind=strike.kind, seconds=took)
-                seen = load.watch.look()
-                say(
-                    f"{fault.name} {number} of {kills}: {strike.kind} back after {took:.1f} s;"
-                    f" acknowledged {seen.acknowledged:,}, unknown {seen.unknown:,}"
-                )
-                if not load.running():
-                    failed.append("the load ended by itself")
-                    break
-            time.sleep(WARM_SECONDS)
-        finally:
-            load.stop()
+        load = LoadProcess(url, journal, sites=f"{SITES[0]}-{SITES[-1]}", rate=plan.rate, seed=plan.seed)
+        cleanup.callback(load.stop)
+        videos = VideoLoad(stack.settings) if with_videos else None
+        if videos:
+            cleanup.callback(videos.stop)
+            videos.start()
+        struck = _Run(Field(stack, lambda: load.watch.look().acknowledged, plan.away), load, history, say)
+        time.sleep(WARM_SECONDS)
+        struck.all(deal(faults, plan.kills, plan.seed, outages=plan.outages))
+        time.sleep(WARM_SECONDS)
+        load.stop()
         report = load.result()
-        history.note("stop the load", **{name: report[name] for name in ("sent", "acknowledged", "unknown")})
+        history.note("stop the load", **{key: report[key] for key in ("sent", "acknowledged", "unknown")})
         say("waiting until the tables stand still")
         at = time.monotonic()
         sql = database(stack)
         lag = Lag(stack.settings.kafka, stack.settings.topic(EVENTS_RAW), sql)
         books = settle([journal], sql, lag=lag, patience=PATIENCE)
         history.note("balance the books", "ok" if books.right else "failed", **books.as_dict())
+        of_videos: VideoBooks | None = None
+        if videos:
+            videos.stop()
+            of_videos = videos.settle(PATIENCE)
+            history.note("balance the video jobs", "ok" if of_videos.right else "failed", **of_videos.as_dict())
         settled = time.monotonic() - at
-    finally:
-        stack.stop()
-        history.close()
+        open_ = unexplained(read([journal]), [done.span for done in struck.done])
+        if len(open_):
+            history.note("explain the unknown", "failed", numbers=open_[:100].tolist())
     return Findings(
-        name=fault.name,
-        seed=seed,
-        strikes=struck,
+        name=name,
+        seed=plan.seed,
+        done=struck.done,
         books=books,
+        videos=of_videos,
+        unexplained_unknown=len(open_),
         odd_answers=int(report["odd_answers"]),
         seconds=time.monotonic() - began,
         settle_seconds=settled,
-        back_seconds=dict(back),
-        failed=failed,
+        failed=struck.failed,
     )
+
+
+class _Run:
+    def __init__(self, field: Field, load: LoadProcess, history: History, say: Callable[[str], None]) -> None:
+        self.field, self.load, self.history, self.say = field, load, history, say
+        self.done: list[Done] = []
+        self.failed: list[str] = []
+
+    def all(self, strikes: Sequence[Strike]) -> None:
+        """Do them one after the other; the first that fails is the last."""
+        for number, strike in enumerate(strikes, 1):
+            time.sleep(strike.pause)
+            name = strike.fault.name
+            self.history.note(name, "begun", number=number, kind=strike.kind)
+            began = time.time() * 1000
+            try:
+                details = dict(strike.fault.strike(self.field, strike.kind, Random(strike.seed)))
+            except Exception as error:
+                self.failed.append(f"{name} {number} ({strike.kind}): {error}")
+                self.history.note(name, "failed", number=number, kind=strike.kind, why=str(error))
+                return
+            back = time.time() * 1000
+            self.done.append(Done(name, strike.kind, strike.fault.outage, began, back, details))
+            took = round((back - began) / 1000, 2)
+            self.history.note(name, number=number, kind=strike.kind, seconds=took, details=details)
+            seen = self.load.watch.look()
+            self.say(
+                f"{number} of {len(strikes)}: {name}, {strike.kind} back after {took:.1f} s;"
+                f" acknowledged {seen.acknowledged:,}, unknown {seen.unknown:,}"
+            )
+            if not self.load.running():
+                self.failed.append("the load ended by itself")
+                return
+
+
+def _settings(state: Path, workers: int) -> Settings:
+    """Free ports for every part; those of a second worker follow from the first one's and may be taken."""
+    while True:
+        settings = isolated(state, worker_processes=workers)
+        if not taken(port for part in parts(settings) for port in part.ports):
+            return settings

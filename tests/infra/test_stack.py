@@ -101,7 +101,8 @@ def test_up_kill_all_up_down(beside: Settings) -> None:
     """Everything is killed with -9, supervisor included; the data is there again after `up`."""
     status, output, errors = run(beside, "up")
     assert status == 0, errors
-    assert str(beside.collector_port) in output
+    assert f":{beside.collector_port}/matomo.php" in output
+    assert f":{beside.video_port}/v1/videos" in output
     send(beside, "aaaaaa")
     wait("the event is a row", lambda: stored(beside) == {"aaaaaa"})
 
@@ -109,8 +110,9 @@ def test_up_kill_all_up_down(beside: Settings) -> None:
     shown = json.loads(output.splitlines()[-1])
     assert status == 0
     assert [(part["name"], part["state"], part["ready"]) for part in shown["parts"]] == [
-        (name, "running", True) for name in ("kafka", "front", "collector", "worker")
+        (name, "running", True) for name in ("kafka", "front", "collector", "worker", "videos", "media")
     ]
+    assert Path(shown["dashboard_password_file"]).read_text().strip()
 
     for process in left(beside):
         process.kill()

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,10 +97,17 @@ class Senders:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
 
-    def start(self) -> Senders:
+    def __enter__(self) -> Senders:
         for thread in self._threads:
             thread.start()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def have(self, count: int) -> bool:
+        """Whether more than `count` events were acknowledged."""
+        return len(self.acknowledged) > count
 
     def stop(self) -> None:
         self._stop.set()
@@ -240,10 +248,9 @@ def test_reports_come_while_events_do(settings: Settings, start_collector: Start
 
 def test_sigterm_under_load_loses_nothing_acknowledged(settings: Settings, start_collector: Starter) -> None:
     collector = start_collector(settings)
-    senders = Senders(settings).start()
-    wait(lambda: len(senders.acknowledged) > 300)
-    assert collector.stop() == 0
-    senders.stop()
+    with Senders(settings) as senders:
+        wait(partial(senders.have, 300))
+        assert collector.stop() == 0
     log = read_log(settings)
     log.check_names()
     numbers = log.numbers()
@@ -257,12 +264,11 @@ def test_sigterm_under_load_loses_nothing_acknowledged(settings: Settings, start
 
 def test_kill_9_under_load_loses_nothing_acknowledged(settings: Settings, start_collector: Starter) -> None:
     collector = start_collector(settings)
-    senders = Senders(settings).start()
-    for round_ in range(1, 4):
-        wait(lambda count=round_ * 150: len(senders.acknowledged) > count)
-        collector.kill(signal.SIGKILL)
-        collector.start()
-    senders.stop()
+    with Senders(settings) as senders:
+        for round_ in range(1, 4):
+            wait(partial(senders.have, round_ * 150))
+            collector.kill(signal.SIGKILL)
+            collector.start()
     log = read_log(settings)
     log.check_names()
     numbers = log.numbers()
@@ -274,21 +280,21 @@ def test_kill_9_under_load_loses_nothing_acknowledged(settings: Settings, start_
 
 def test_the_broker_may_be_away(settings: Settings, start_collector: Starter, stack: Stack) -> None:
     collector = start_collector(settings)
-    senders = Senders(settings).start()
-    wait(lambda: len(senders.acknowledged) > 100)
-    stack.kill("kafka", signal.SIGSTOP)
-    wait(lambda: len(senders.unknown) > 20)
-    assert admin(settings, "/readyz")[0] == 503
-    assert admin(settings, "/livez")[0] == 200
-    stack.kill("kafka", signal.SIGCONT)
-    before = len(senders.acknowledged)
-    wait(lambda: len(senders.acknowledged) > before + 100)
-    stack.kill("kafka")
-    stack.wait_ready("kafka")
-    before = len(senders.acknowledged)
-    wait(lambda: len(senders.acknowledged) > before + 100)
-    wait(lambda: admin(settings, "/readyz")[0] == 200)
-    senders.stop()
+    with Senders(settings) as senders:
+        wait(partial(senders.have, 100))
+        stack.kill("kafka", signal.SIGSTOP)
+        try:
+            wait(lambda: len(senders.unknown) > 20)
+            wait(lambda: admin(settings, "/readyz")[0] == 503)
+            assert admin(settings, "/livez")[0] == 200
+        finally:
+            stack.kill("kafka", signal.SIGCONT)
+        before = len(senders.acknowledged)
+        wait(partial(senders.have, before + 100))
+        stack.wait_ready("kafka", after=stack.kill("kafka"))
+        before = len(senders.acknowledged)
+        wait(partial(senders.have, before + 100))
+        wait(lambda: admin(settings, "/readyz")[0] == 200)
     assert collector.stop() == 0
     log = read_log(settings)
     log.check_names()
@@ -303,11 +309,12 @@ def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collect
     start_collector(settings, wait=False)
     answers: list[int] = []
 
-    def send() -> None:
+    def answered() -> bool:
         with contextlib.suppress(OSError):
             answers.append(ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=early")[0])
+        return bool(answers)
 
-    wait(lambda: send() or answers)
+    wait(answered)
     assert answers == [503]
     assert admin(settings, "/readyz")[0] == 503
     stack.start_part("kafka")
@@ -379,4 +386,4 @@ def test_logs_and_metrics_hold_nothing_of_a_visitor(settings: Settings, start_co
     assert canary.encode() not in b"".join(value for _, _, value in records(settings, INGEST_REPORTS))
     (event,) = read_log(settings).events()
     shown = json.dumps([event.agent, event.language, event.hints, event.query])
-    assert shown.count(canary) == 3  # the agent, uid and e_n; no cookie, token or other header
+    assert shown.count(canary) == 4  # the agent, uid, e_n and url, from the Referer; no cookie, token or other header

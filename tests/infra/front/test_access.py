@@ -29,7 +29,7 @@ def ask(front: RunningFront, sql: str, **parameters: str) -> Answer:
     [
         ("SELECT a FROM pages", b"/index\n"),
         ("/* Grafana */ WITH x AS (SELECT a FROM pages) SELECT count() FROM x", b"1\n"),
-        ("SELECT a FROM veilstream.pages UNION ALL SELECT 'b' AS a ORDER BY a", b"/index\nb\n"),
+        ("SELECT * FROM (SELECT a FROM pages UNION ALL SELECT 'b') ORDER BY 1", b"/index\nb\n"),
         ("(SELECT 1) UNION ALL (SELECT 1)", b"1\n1\n"),
         ("EXISTS TABLE pages", b"1\n"),
         ("SHOW TABLES LIKE 'pages'", b"pages\n"),

@@ -11,7 +11,7 @@ import pytest
 
 from infra.load.journal import HEADER, RECORD, Fate, Journal, JournalError, Outcome, Watch, read
 from infra.load.process import LoadProcess
-from tests.infra.load.sink import collector, serving
+from tests.infra.load.sink import Answer, Seen, collector, serving
 
 STORED, REFUSED = int(Fate.STORED), int(Fate.REFUSED)
 
@@ -96,8 +96,12 @@ def test_the_journal_survives_a_kill_of_the_load(tmp_path: Path) -> None:
     """Every number that the server has seen stands in the journal, whatever the load was doing when it was killed."""
     seen: list[str] = []
 
+    def answer(request: Seen) -> Answer:
+        seen.append(request.target)
+        return collector(request)
+
     async def run() -> None:
-        async with serving(lambda request: (seen.append(request.target), collector(request))[1]) as port:
+        async with serving(answer) as port:
             load = LoadProcess(f"http://127.0.0.1:{port}", tmp_path / "j", bulk=0, bad=0, connections=16)
             while len(seen) < 500:
                 assert load.running()

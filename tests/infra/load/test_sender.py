@@ -119,7 +119,7 @@ def test_the_load_survives_a_collector_that_goes_and_comes_back(tmp_path: Path) 
 def test_nothing_there_from_the_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.load.sender.FIRST_CONNECTION_SECONDS", 0.2)
     traffic = Traffic(seed=1, sites=[1], host="x")
-    with pytest.raises(Unreachable, match="127.0.0.1:1"):
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
         asyncio.run(Sender(traffic, plan(10), None).run("127.0.0.1", 1))
 
 

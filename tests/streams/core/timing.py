@@ -108,9 +108,7 @@ def main(events: int, size: int) -> None:
             with pa.ipc.new_stream(sink, EVENTS) as writer:
                 writer.write_table(outcome.events)
             ipc += time.process_time() - start
-    print(
-        f"{seen} events in batches of {size}: {total / seen * 1e6:.2f} us/event, {seen / total:,.0f} events/s of CPU"
-    )
+    print(f"{seen} events in batches of {size}: {total / seen * 1e6:.2f} us/event, {seen / total:,.0f} events/s of CPU")
     print(f"quickest batch {min(each) * 1e6:.2f}, median {sorted(each)[len(each) // 2] * 1e6:.2f} us/event")
     print(f"Arrow stream to bytes, not counted above: {ipc / seen * 1e6:.2f} us/event")
     for name, took in sorted(spent.items(), key=lambda entry: -entry[1]):

@@ -1,0 +1,61 @@
+"""A server that is away for a minute: stopped in order, then nobody listens on its port, then it is back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from random import Random
+from typing import ClassVar
+
+from tests.fault.field import FaultError, Field
+
+SETTLE = 5.0  # seconds after which what was under way when it left has ended, and only new events are acknowledged
+
+
+class Away:
+    """`kinds` names the one server. Returns when all parts are ready again."""
+
+    name: str
+    kinds: ClassVar[tuple[str]]
+    outage = True
+    workers = 1
+
+    def strike(self, field: Field, kind: str, random: Random) -> Mapping[str, int]:
+        """See `faults.Fault`."""
+        field.stack.stop_part(kind)
+        settle = min(SETTLE, field.away / 3)
+        time.sleep(settle)
+        before = field.acknowledged()
+        time.sleep(field.away - settle)
+        acknowledged = field.acknowledged() - before
+        field.stack.start_part(kind)
+        self.judge(acknowledged)
+        field.whole()
+        return {"acknowledged_meanwhile": acknowledged}
+
+    def judge(self, acknowledged: int) -> None:
+        """Raises FaultError where so many events must not have been acknowledged meanwhile."""
+
+
+class BrokerAway(Away):
+    """Kafka: nothing can be acknowledged."""
+
+    name = "broker-away"
+    kinds = ("kafka",)
+
+    def judge(self, acknowledged: int) -> None:
+        """Nothing stands anywhere but in Kafka, so an acknowledgement without it would be a lie."""
+        if acknowledged:
+            raise FaultError(f"{acknowledged} events were acknowledged while Kafka was away")
+
+
+class FrontAway(Away):
+    """ClickHouse: collectors go on, and the worker catches up afterwards."""
+
+    name = "front-away"
+    kinds = ("front",)
+
+    def judge(self, acknowledged: int) -> None:
+        """Collectors need no ClickHouse."""
+        if not acknowledged:
+            raise FaultError("nothing was acknowledged while ClickHouse was away")
