@@ -1,0 +1,43 @@
+"""Faults on real processes, with the books at the end: one kill of each kind always, two of each fault when long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.fault import FAULTS
+from tests.fault.figures import Findings
+from tests.fault.kill import Kill
+from tests.fault.laboratory import Plan, run
+
+EVENT_PATH = ("worker", "collector", "kafka", "front")
+AWAY = 15.0  # seconds of an outage here; `veilstream fault` has a minute
+
+
+def held(found: Findings, least: int) -> None:
+    """The books are right, and there was something to keep in them."""
+    assert found.right, found.lines()
+    assert (found.books.lost, found.books.doubled, found.unexplained) == (0, 0, 0)
+    assert found.books.acknowledged > least
+
+
+@pytest.mark.timeout(600)
+def test_one_kill_of_each_kind_of_process(tmp_path: Path) -> None:
+    found = run("kill", [Kill(EVENT_PATH)], tmp_path, Plan(kills=len(EVENT_PATH), seed=1, rate=300), print)
+    held(found, 1_000)
+    assert Counter(done.kind for done in found.done) == Counter(EVENT_PATH)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", [name for name in FAULTS if name != "all"])
+def test_two_of_each_fault(name: str, tmp_path: Path) -> None:
+    (fault,) = FAULTS[name]
+    kills = 0 if fault.outage else 2 * len(fault.kinds)
+    found = run(name, [fault], tmp_path, Plan(kills=kills, seed=2, rate=300, outages=2, away=AWAY), print)
+    held(found, 1_000)
+    assert len(found.done) == 2 * len(fault.kinds)
+    if found.videos is not None:
+        assert found.videos.done == found.videos.jobs > 0
