@@ -104,6 +104,58 @@ def flags(fields: Fields) -> int:
     return int(out)
 
 
+def said(fields: Fields) -> tuple[int, str, str, str]:
+    """What a head says of the visitor: flags, agent, language, hints."""
+    return (
+        flags(fields),
+        text(fields.get("user-agent", b""), AGENT_LIMIT),
+        text(fields.get("accept-language", b""), LANGUAGE_LIMIT),
+        hints(fields),
+    )
+
+
+class Head(dict[str, bytes]):
+    """The fields of a head that is met again and again, with what they say (`said`), so that both are read once."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(fields)
+        self.pop("connection", None)  # of an HTTP/1.1 request that keeps its connection: says nothing
+        self.said = said(fields)
+
+
+class Heads:
+    """Heads met lately, by their bytes after the request target. Bounded in entries, bytes and age; in memory only.
+
+    A connection mostly sends the same head with every request, and the same browsers send the same to a site.
+    """
+
+    LIMIT = 8192  # entries
+    BYTES = 2048  # the longest head that is kept
+    SECONDS = 60.0  # after which all are forgotten
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+        self.get = self._known.get
+        self._since = 0.0
+
+    def keep(self, head: bytes, fields: Fields) -> None:
+        """Remembers a head, unless it can hardly come again."""
+        if len(self._known) < self.LIMIT and len(head) <= self.BYTES and "idempotency-key" not in fields:
+            self._known[head] = Head(fields)
+
+    def tick(self, now: float) -> None:
+        """Forgets what is old; seconds of a monotonic clock."""
+        if now - self._since > self.SECONDS:
+            self._since = now
+            self.forget()
+
+    def forget(self) -> None:
+        """Forgets all."""
+        self._known.clear()
+
+
 def text(value: bytes, limit: int) -> str:
     """A header's value as text of at most `limit` bytes; bytes that are not UTF-8 become U+FFFD."""
     return value[:limit].decode("utf-8", "replace")

@@ -18,7 +18,7 @@ import httptools
 from infra.service.logs import describe, logger
 from ingest.answers import CLOSE, KEEP, KEEP_1_0
 from ingest.exchange import Exchange, Refusal
-from ingest.headers import KNOWN, UNKNOWN, Fields, field_of
+from ingest.headers import KNOWN, UNKNOWN, Fields, Head, field_of
 from schemas.packets import MAPPED_IPV4
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ SLICE = 4096  # bytes of a head that are looked at together; the limit of a head
 LINGER_SECONDS = 2.0  # how long a refused client may go on sending before it is cut off
 WRITE_BUFFER = 64 * 1024  # bytes of answers a client may leave unread before nothing more is read from it
 VERSIONS = ("1.1", "1.0")
+LINE_END = b" HTTP/1.1\r\n"  # of a request line
+PRINTABLE = bytes(range(0x21, 0x7F))
+REMEMBERED = frozenset(("length", "upgrade", "expect"))  # a head with one of these is read by the parser every time
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _line_end = re.compile(rb"\r?\n")
@@ -41,6 +44,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "address",
+        "between",
         "blocked",
         "body",
         "body_size",
@@ -62,6 +66,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.address = b""
         self.pending: deque[Exchange] = deque()
+        self.between = True  # the parser has seen nothing of the next request
         self.url: bytes | None = None
         self.fields: dict[str, bytes] = {}
         self.head = 0  # bytes of a head that came in several pieces
@@ -115,6 +120,44 @@ class Connection(asyncio.Protocol):
         if len(data) > SLICE and self.body is None:
             self._receive_in_slices(data)
             return
+        if self.between and data.startswith(b"GET /"):
+            target = data[4 : data.find(LINE_END, 4)]
+            head = data[4 + len(target) :]
+            if (known := self.server.heads.get(head)) is not None and not target.translate(None, PRINTABLE):
+                self._serve_known(target, known)
+                return
+            if head.find(b"\r\n\r\n") == len(head) - 4:
+                self._receive_whole(data, head)
+                return
+        self._feed(data)
+
+    def _receive_whole(self, data: bytes, head: bytes) -> None:
+        """One GET, whole and nothing beside it: if the parser finds it in order, the head is remembered."""
+        fields = self.fields  # the parser fills these
+        self._feed(data)
+        if self.between and not self.ended and head.startswith(LINE_END) and REMEMBERED.isdisjoint(fields):
+            self.server.heads.keep(head, fields)
+
+    def _serve_known(self, target: bytes, fields: Head) -> None:
+        """Takes a request whose head the parser has found in order before: what remains is its target."""
+        server, pending = self.server, self.pending
+        if not pending:
+            self.since = server.now
+        exchange = Exchange(self, False)
+        pending.append(exchange)
+        if len(pending) >= server.limits.pipelined:
+            self._pause()
+        try:
+            server.service.serve(exchange, b"GET", target, fields, b"")
+        except Refusal as refusal:
+            pending.remove(exchange)
+            self.refuse(refusal.status, refusal.text)
+        except Exception as error:
+            log.error("request_failed", **describe(error))
+            pending.remove(exchange)
+            self.refuse(500, "The request could not be handled.")
+
+    def _feed(self, data: bytes) -> None:
         if self.url is None and not data.isascii():
             data = _escape_request_line(data)
         try:
@@ -134,6 +177,9 @@ class Connection(asyncio.Protocol):
                 self.refuse(431, text)
 
     # Parser
+
+    def on_message_begin(self) -> None:
+        self.between = False
 
     def on_url(self, url: bytes) -> None:
         if self.url is None:
@@ -176,6 +222,7 @@ class Connection(asyncio.Protocol):
             body = b"".join(self.body)
             self._forget_body()
         url, self.url = self.url or b"", None
+        self.between = True
         self.fields = {}
         parser = self.parser
         exchange = Exchange(self, not parser.should_keep_alive())
@@ -355,6 +402,10 @@ class _BodyOf:
         self._inside = False  # the head that only leads in is over
         self._whole = False  # the request with the body is over
         self.on_body = connection.on_body
+
+    def on_message_begin(self) -> None:
+        if self._inside:
+            self._connection.on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         if self._inside:

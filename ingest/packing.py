@@ -52,8 +52,11 @@ class Record:
 class Delivery(Protocol):
     """Takes records and keeps trying, under their name and bytes, until each is acknowledged."""
 
-    def send(self, record: Record) -> None:
-        """Never blocks and never raises; `record.done` follows in a later turn of the loop, or never."""
+    def send(self, *records: Record) -> None:
+        """Never blocks and never raises; each `record.done` follows in a later turn of the loop, or never.
+
+        What is given together is meant to travel together.
+        """
 
 
 class Pace:
@@ -278,8 +281,7 @@ class Packing:
         for packet in sending:
             packet.flush = self._flush
             self._outstanding[packet.partition] = packet
-        for packet in sending:
-            self._delivery.send(self._record(packet))
+        self._delivery.send(*map(self._record, sending))
 
     def _record(self, packet: Packet) -> Record:
         return Record(self._topic, packet.value, lambda: self._packet_acknowledged(packet), partition=packet.partition)

@@ -140,15 +140,16 @@ def single(
         text = text[:start] if end < 0 else text[:start] + text[end:]
         if text.find(b"&send_image=") >= 0:
             return _thorough(query, fields, address, received_ms, directory)
+    flags, agent, language, hints = fields.said if type(fields) is headers.Head else headers.said(fields)
     row = (
         received_ms,
         place.site,
         address,
         0,
-        headers.flags(fields),
-        fields.get("user-agent", b"")[: headers.AGENT_LIMIT].decode("utf-8", "replace"),
-        fields.get("accept-language", b"")[: headers.LANGUAGE_LIMIT].decode("utf-8", "replace"),
-        headers.hints(fields) if text.find(b"&uadata=") < 0 else "",
+        flags,
+        agent,
+        language,
+        hints if not hints or text.find(b"&uadata=") < 0 else "",
         text[1:].decode("ascii"),
         repeat_of_key(fields["idempotency-key"], place.site, "") if "idempotency-key" in fields else b"",
         1,

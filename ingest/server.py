@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ingest.answers import Answers
 from ingest.exchange import Exchange
+from ingest.headers import Heads
 from ingest.http import Connection
 
 SWEEP_SECONDS = 0.5  # how often time limits are looked at
@@ -45,6 +46,7 @@ class Server:
         self.service = service
         self.limits = limits
         self.answers = answers
+        self.heads = Heads()
         self.connections: set[Connection] = set()
         self.now = monotonic()  # of the last sweep: good enough for time limits
         self.receiving = 0  # bytes of bodies that are not whole yet
@@ -86,6 +88,7 @@ class Server:
         """Looks at the time limits of all connections."""
         self.now = monotonic()
         self.answers.tick()
+        self.heads.tick(self.now)
         for connection in list(self.connections):
             connection.check_time(self.now)
         self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self.sweep)

@@ -30,9 +30,9 @@ class MemoryDelivery:
         self._waiting: list[Record] = []
         self._resume = resume
 
-    def send(self, record: Record) -> None:
-        self.records.append(record)
-        self._waiting.append(record)
+    def send(self, *records: Record) -> None:
+        self.records += records
+        self._waiting += records
         asyncio.get_running_loop().call_soon(self._acknowledge)
 
     def release(self, partition: int | None = None) -> None:
