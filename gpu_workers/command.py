@@ -45,6 +45,7 @@ class Frames:
     small: tuple[float, ...] = ()
     least: Size = (2, 2)  # what the small ones must have at least
     keys_only: bool = False
+    zero: float = 0.0  # seconds, timestamp from which times are counted
 
     @property
     def halvings(self) -> list[Size]:
@@ -84,12 +85,21 @@ def frames(program: str, source: str, wanted: Frames, chain: Chain, device: int)
         reading |= {"hwaccel": "cuda", "hwaccel_device": device, "hwaccel_output_format": "cuda"}
     if wanted.keys_only:
         reading["skip_frame"] = "nokey"
+    # Timestamps as they are in the file: what ffmpeg takes for the start differs from release to release.
+    reading["copyts"] = None
     picture = ffmpeg.input(source, **reading)[str(wanted.stream)]
     parts = [(wanted.full, [] if chain is Chain.SOFTWARE else [even(wanted.coded)]), (wanted.small, wanted.halvings)]
     asked = [(times, sizes) for times, sizes in parts if times]
     copies = picture.split() if len(asked) > 1 else None
     streams = [
-        _reduced((picture if copies is None else copies[number]).filter("select", chosen(times)), sizes, wanted, chain)
+        _reduced(
+            (picture if copies is None else copies[number])
+            .filter("select", chosen(times, wanted.zero))
+            .filter("setpts", f"PTS-({wanted.zero:.6f})/TB"),
+            sizes,
+            wanted,
+            chain,
+        )
         for number, (times, sizes) in enumerate(asked)
     ]
     writing = {"format": "nut", "vcodec": "rawvideo", "fps_mode": "passthrough", "enc_time_base": TICKS}
@@ -97,9 +107,10 @@ def frames(program: str, source: str, wanted: Frames, chain: Chain, device: int)
     return _command(output, program, chain, device)
 
 
-def chosen(times: Sequence[float]) -> str:
-    """The expression of the select filter for the frames shown at these times."""
-    return "+".join(f"between(t,{time - TOLERANCE:.6f},{time + TOLERANCE:.6f})" for time in times)
+def chosen(times: Sequence[float], zero: float = 0.0) -> str:
+    """The expression of the select filter for the frames shown at these times, counted from timestamp `zero`."""
+    stamps = (time + zero for time in times)
+    return "+".join(f"between(t,{stamp - TOLERANCE:.6f},{stamp + TOLERANCE:.6f})" for stamp in stamps)
 
 
 def classic(

@@ -24,6 +24,8 @@ from gpu_workers.inputs import Limits
 from gpu_workers.video import Video, open_video
 from schemas.videos import Reason
 
+BLOCKING = 4  # CU_CTX_SCHED_BLOCKING_SYNC
+
 
 class NoDevice(Exception):
     """There is no such CUDA device, or it cannot be used; says why."""
@@ -37,14 +39,16 @@ def retain(index: int) -> None:
     except OSError:
         raise NoDevice("the CUDA driver is not installed") from None
     context, device = ctypes.c_void_p(), ctypes.c_int()
-    calls = (
-        ("cuInit", (0,)),
-        ("cuDeviceGet", (ctypes.byref(device), index)),
-        ("cuDevicePrimaryCtxRetain", (ctypes.byref(context), device)),
-    )
-    for name, arguments in calls:
+
+    def call(name: str, *arguments: object) -> None:
         if status := getattr(driver, name)(*arguments):
             raise NoDevice(f"{name} failed with CUDA error {status}")
+
+    call("cuInit", 0)
+    call("cuDeviceGet", ctypes.byref(device), index)
+    # FFmpeg takes a primary context that is there only if it has the flags that it would have given it itself.
+    call("cuDevicePrimaryCtxSetFlags_v2", device, BLOCKING)
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
 
 
 def accelerator(index: int) -> HWAccel:

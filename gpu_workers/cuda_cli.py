@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import av
 import av.error
@@ -25,12 +26,13 @@ from gpu_workers.colour import Matrix
 from gpu_workers.command import Chain, Frames
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Size
-from gpu_workers.pictures import FULL, LIMITED, colour_of, one_field, stored
+from gpu_workers.pictures import FULL, LIMITED, colour_of, filtered, one_field, stored
 from gpu_workers.video import Shot, Video
 from schemas.videos import Reason
 
 # Codecs with a decoder in NVDEC (NVIDIA Video Codec SDK); whether this GPU has it shows when it is used.
 NVDEC = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "mjpeg"})
+LEFT = frozenset({"h264", "hevc", "mpeg2video"})  # where chroma lies, unless the stream says otherwise
 TAIL = 2000  # characters of what ffmpeg says that are kept
 
 
@@ -80,7 +82,8 @@ class CommandVideo:
     def _asked(self, small: Mapping[float, Size], at: Mapping[float, float], keys: set[float]) -> Frames:
         first = self._video.first.frame
         sizes = [(height, width) if self._video.turn.swaps else (width, height) for width, height in small.values()]
-        least = max((size[0] for size in sizes), default=2), max((size[1] for size in sizes), default=2)
+        # Four times what is needed: what is left is shrunk as on every engine, and hides how the GPU did its part.
+        least = 4 * max((size[0] for size in sizes), default=1), 4 * max((size[1] for size in sizes), default=1)
         frames = Frames(
             stream=self._video.stream,
             coded=self._video.coded,
@@ -90,13 +93,11 @@ class CommandVideo:
             small=tuple(sorted({at[time] for time in small})),
             least=least,
             keys_only=all(found in keys for found in at.values()),
+            zero=self._video.zero,
         )
         # One field of an interlaced frame is taken when the picture is made; halved, the two are mixed for good.
         if frames.small and (first.interlaced_frame or not frames.halvings):
-            all_of = tuple(sorted({*frames.full, *frames.small}))
-            return Frames(
-                frames.stream, frames.coded, frames.deep, frames.full_range, all_of, (), least, frames.keys_only
-            )
+            return replace(frames, full=tuple(sorted({*frames.full, *frames.small})), small=())
         return frames
 
     def _read(self, asked: Frames) -> Iterator[tuple[int, float]]:
@@ -119,6 +120,8 @@ class CommandVideo:
         first = self._video.first.frame
         if first.interlaced_frame and frame.height >= 4:
             frame = one_field(frame)
+        if self._video.source.codec in LEFT:
+            frame = filtered(frame, "setparams", "chroma_location=left")
         meaning = colour_of(first)
         # A matrix that is guessed from the size must not be guessed from the smaller one.
         frame.colorspace = first.colorspace if first.colorspace != Matrix.UNSPECIFIED else meaning.matrix

@@ -69,13 +69,13 @@ def answer(request: Request) -> Answer:
         )
 
 
-def confine(memory: int, parent: int) -> None:
-    """Puts this process under its limits; `memory` is bytes of address space."""
+def confine(memory: int, parent: int, limit: str) -> None:
+    """Puts this process under its limits; `memory` is bytes of address space, or of data (`limit`)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we said so
         sys.exit(1)
     os.setsid()  # a terminal's Ctrl-C is the parent's affair
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_DATA if limit == "data" else resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_OUTPUT, LARGEST_OUTPUT))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
@@ -97,9 +97,9 @@ def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Arguments: bytes of address space, the parent's pid."""
+    """Arguments: bytes of memory, the parent's pid, "space" or "data"."""
     memory, parent = (int(argument) for argument in sys.argv[1:3])
-    confine(memory, parent)
+    confine(memory, parent, sys.argv[3])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     serve(sys.stdin.buffer, answers)

@@ -72,8 +72,11 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
     `done`, `failed`: jobs ended since the start. `working_since`: monotonic time, 0 without a job.
     """
 
-    def __init__(self, settings: Settings, worker: str, reporter: Reporter, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: Settings, worker: str, reporter: Reporter, stop: threading.Event, device: int | None = None
+    ) -> None:
         self._settings = settings
+        self.device = device  # number of the GPU that jobs may use; None: none, from the next job on
         self._worker = worker
         self._reporter = reporter
         self._stop = stop
@@ -81,7 +84,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         self._root = settings.thumbnails.absolute()
         # The decoder is started by this thread, which lives as long as it shall.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
-        self._decoder = Decoder(settings.video_memory_bytes)
+        self._decoder = Decoder(settings.video_memory_bytes, on_gpu=device is not None)
         self._consumer: Any = None
         self._fresh: set[TopicPartition] = set()
         self._held: TopicPartition | None = None
@@ -317,6 +320,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             root=str(self._root),
             name=job.id,
             limits=self._limits,
+            device=self.device,
         )
         cancel = threading.Event()
         future = self._thread.submit(self._decoder.run, task, self._settings.video_job_seconds, cancel)

@@ -20,6 +20,8 @@ log = logger(__name__)
 T = TypeVar("T")
 
 UNSUPPORTED = (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_NoPermission)
+CORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, pynvml.NVML_VOLATILE_ECC)
+UNCORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
 LOST = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_Unknown)
 
 
@@ -75,19 +77,39 @@ class Nvml:
 
         memory = ask("memory", "nvmlDeviceGetMemoryInfo")
         utilisation = ask("utilisation", "nvmlDeviceGetUtilizationRates")
-        decoder = ask("decoder", "nvmlDeviceGetDecoderUtilization")
-        power = ask("power", "nvmlDeviceGetPowerUsage")  # milliwatts
+        remapped = ask("remapped rows", "nvmlDeviceGetRemappedRows")  # corrected, uncorrected, pending, failed
+        mig = ask("mig", "nvmlDeviceGetMigMode")
+
+        def percent(what: str, function: str) -> float | None:
+            found = ask(what, function)  # and the time over which it was sampled
+            return None if found is None else float(found[0])
+
+        def watts(what: str, function: str) -> float | None:
+            found = ask(what, function)
+            return None if found is None else found / 1000
+
         return Gpu(
             index=index,
             uuid=_text(ask("uuid", "nvmlDeviceGetUUID") or ""),
             name=_text(ask("name", "nvmlDeviceGetName") or ""),
             utilisation=None if utilisation is None else float(utilisation.gpu),
-            decoder=None if decoder is None else float(decoder[0]),
+            decoder=percent("decoder", "nvmlDeviceGetDecoderUtilization"),
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
             temperature=ask("temperature", "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
-            power=None if power is None else power / 1000,
+            power=watts("power", "nvmlDeviceGetPowerUsage"),
             throttled=ask("throttling", "nvmlDeviceGetCurrentClocksEventReasons"),
+            encoder=percent("encoder", "nvmlDeviceGetEncoderUtilization"),
+            jpeg=percent("jpeg", "nvmlDeviceGetJpgUtilization"),
+            power_limit=watts("power limit", "nvmlDeviceGetEnforcedPowerLimit"),
+            sm_clock=ask("sm clock", "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+            memory_clock=ask("memory clock", "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM),
+            video_clock=ask("video clock", "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_VIDEO),
+            ecc_corrected=ask("ecc corrected", "nvmlDeviceGetTotalEccErrors", *CORRECTED),
+            ecc_uncorrected=ask("ecc uncorrected", "nvmlDeviceGetTotalEccErrors", *UNCORRECTED),
+            remapped_rows=None if remapped is None else int(remapped[0] + remapped[1]),
+            remap_pending=None if remapped is None else bool(remapped[2]),
+            mig=None if mig is None else bool(mig[0]),
         )
 
     def _ask(self, what: str, call: Callable[[], T]) -> T | None:
@@ -119,3 +141,22 @@ def state_of(error: pynvml.NVMLError) -> NvmlState:
 
 def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+# Bits of the clocks' event reasons (nvmlClocksEventReasons of nvml.h).
+REASONS = {
+    0x1: "idle",
+    0x2: "application clocks",
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+    0x100: "display clocks",
+}
+
+
+def reasons(bits: int | None) -> list[str]:
+    """What holds the clocks back; an unknown bit by its value."""
+    return [REASONS.get(1 << bit, hex(1 << bit)) for bit in range(64) if bits and bits >> bit & 1]

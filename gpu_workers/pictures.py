@@ -7,6 +7,7 @@ frame in a GPU's memory is fetched first, so whatever decoded it, the rest of it
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import av.filter
 import numpy as np
@@ -85,14 +86,34 @@ def colour_of(frame: VideoFrame) -> Colour:
     )
 
 
+def codes(frame: VideoFrame) -> tuple[npt.NDArray[Any], ...]:
+    """Y, Cb and Cr of a frame in 4:2:0 in this process's memory as they are coded, whichever way they are laid out."""
+    form, half = frame.format, (frame.width + 1) // 2
+    kind = np.uint16 if form.components[0].bits > 8 else np.uint8
+    lines: list[npt.NDArray[Any]] = [
+        np.asarray(memoryview(plane)).view(kind).reshape(plane.height, -1) for plane in frame.planes
+    ]
+    luma = lines[0][:, : frame.width]
+    if form.name not in ("nv12", "p010le"):
+        return luma, lines[1][:, :half], lines[2][:, :half]
+    shift = 6 if form.name == "p010le" else 0  # 10 bits at the upper end of 16
+    chroma = lines[1][:, : 2 * half]
+    return luma >> shift, chroma[:, ::2] >> shift, chroma[:, 1::2] >> shift
+
+
 def one_field(frame: VideoFrame) -> VideoFrame:
     """The first field of an interlaced frame, half as high: it has no combs."""
+    return filtered(frame, "field", "top")
+
+
+def filtered(frame: VideoFrame, name: str, options: str) -> VideoFrame:
+    """The frame as it comes out of one of FFmpeg's filters."""
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    field = graph.add("field", "top")
+    step = graph.add(name, options)
     sink = graph.add("buffersink")
-    source.link_to(field)
-    field.link_to(sink)
+    source.link_to(step)
+    step.link_to(sink)
     graph.configure()
     source.push(frame)
     out = sink.pull()

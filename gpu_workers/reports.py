@@ -68,6 +68,7 @@ class Reporter:
                     request_timeout_ms=int(DELIVERY_SECONDS * 500),
                     delivery_timeout_ms=int(DELIVERY_SECONDS * 1000),
                     bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
+                    reconnect_backoff_max_ms=2_000,
                     allow_auto_create_topics=False,
                     metrics_enabled=False,
                 )

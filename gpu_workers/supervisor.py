@@ -27,7 +27,11 @@ from schemas.videos import Reason
 log = logger(__name__)
 
 TOP = Path(__file__).parents[1]
-KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")  # of the environment
+# Of the environment. A driver compiles the filters of FFmpeg anew in every process unless it may keep them.
+KEPT = (
+    *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV"),
+    *("CUDA_CACHE_PATH", "CUDA_VISIBLE_DEVICES"),
+)
 START_SECONDS = 60.0
 TASKS = 500  # after which a decoder is replaced, as libraries leak
 LOOK = 0.1  # seconds between looks at whether a task was cancelled
@@ -39,10 +43,12 @@ class Cancelled(Exception):
 
 
 class Decoder:
-    """One decoder process at a time, for one thread at a time. `memory`: bytes of address space it may use."""
+    """One decoder process at a time, for one thread at a time. `memory`: bytes it may use; with `on_gpu` of data, as a
+    CUDA context reserves far more address space than there is memory, else of address space."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, *, on_gpu: bool = False) -> None:
         self._memory = memory
+        self._limit = "data" if on_gpu else "space"
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._tasks = 0
@@ -60,8 +66,9 @@ class Decoder:
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         # Threads of linear algebra would take address space each, and there is none to do.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # so that CUDA counts devices as NVML does
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gpu_workers.decoder", str(self._memory), str(os.getpid())],
+            [sys.executable, "-m", "gpu_workers.decoder", str(self._memory), str(os.getpid()), self._limit],
             cwd=TOP,
             env=environment,
             stdin=subprocess.PIPE,

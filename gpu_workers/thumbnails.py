@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import av.error
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -58,12 +59,16 @@ def make(task: Task) -> Made:
             for engine in _engines(task, video):
                 takers = [_taker(wanted, video) for wanted in task.outputs]
                 try:
-                    with _source(engine, task, file, video) as source:
-                        _one_pass(source, video, takers)
-                except (Failure, NoDevice, CommandFailed) as error:
-                    if engine is Engine.CPU or task.engine is not None:
+                    with source_of(engine, task, file, video) as source:
+                        complete = _one_pass(source, video, takers)
+                except (Failure, NoDevice, CommandFailed, av.error.FFmpegError) as error:
+                    if engine is Engine.CPU:
+                        raise
+                    if task.engine is not None:
                         raise _failure(error) from error
                     continue  # what the GPU cannot do, or the file does to it, the CPU decides upon
+                if not complete and task.engine is None and engine is not Engine.CPU:
+                    continue  # a file with holes, or a decoder with errors
                 folder = Folder(Path(task.root), task.name)
                 outputs = tuple(output for taker in takers for output in taker.write(folder, video))
                 return Made(video.source, outputs, round(time.monotonic() - began, 3), engine)
@@ -90,7 +95,7 @@ class _Frames(Protocol):
 
 
 @contextmanager
-def _source(engine: Engine, task: Task, file: int, video: Video) -> Iterator[_Frames]:
+def source_of(engine: Engine, task: Task, file: int, video: Video) -> Iterator[_Frames]:
     device = task.device or 0
     if engine is Engine.CUDA:
         with open_on_device(file, task.limits, device) as on_device:
@@ -101,8 +106,13 @@ def _source(engine: Engine, task: Task, file: int, video: Video) -> Iterator[_Fr
         yield CommandVideo(video, file, Chain.DECODE if engine is Engine.CUDA_CLI else Chain.SOFTWARE, device)
 
 
-def _failure(error: Failure | NoDevice | CommandFailed) -> Failure:
-    return error if isinstance(error, Failure) else Failure(Reason.CRASHED, str(error))
+def _failure(error: Exception) -> Failure:
+    """Of an engine that is not in this process, or not on this processor."""
+    if isinstance(error, NoDevice | CommandFailed):
+        return Failure(Reason.CRASHED, str(error))
+    return (
+        error if isinstance(error, Failure) else Failure(Reason.CRASHED, f"the engine failed: {type(error).__name__}")
+    )
 
 
 class _Taker(Protocol):
@@ -121,22 +131,26 @@ def _taker(wanted: Wanted, video: Video) -> _Taker:
     return _BestFrame(wanted, video) if isinstance(wanted, Poster) else _Board(wanted, video)
 
 
-def _one_pass(source: _Frames, video: Video, takers: Sequence[_Taker]) -> None:
+def _one_pass(source: _Frames, video: Video, takers: Sequence[_Taker]) -> bool:
+    """Hands every taker its shots; whether there was one for every moment."""
     at: dict[float, list[_Taker]] = {}
     for taker in takers:
         for moment in taker.times:
             at.setdefault(moment, []).append(taker)
-    small = {
-        moment: max(taker.small or (0, 0) for taker in takers)
-        for moment, takers in at.items()
-        if all(taker.small for taker in takers)
-    }
+    small = {}
+    for moment, served in at.items():
+        sizes = [taker.small for taker in served if taker.small is not None]
+        if len(sizes) == len(served):
+            small[moment] = max(width for width, _ in sizes), max(height for _, height in sizes)
+    found = 0
     for moment, shot in source.frames(sorted(at), small):
+        found += 1
         for taker in at[moment]:
             taker.take(shot, video)
     for taker in takers:
         if not taker.served:  # nothing where it was looked for, but a truncated file still has its first frame
             taker.take(video.first, video)
+    return found == len(at)
 
 
 class _BestFrame:

@@ -120,6 +120,11 @@ class Video:
         return self._stream.index
 
     @property
+    def zero(self) -> float:
+        """The timestamp, in seconds, from which times are counted."""
+        return float(self._zero)
+
+    @property
     def rate(self) -> float:
         """Frames a second, or what is assumed where the file does not say."""
         return float(self._stream.average_rate or ASSUMED_RATE)

@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 
-from gpu_workers import metrics
+from gpu_workers import admission, metrics
 from gpu_workers.leases import Leases
 from gpu_workers.nvml import Nvml
 from gpu_workers.reports import Reporter
+from gpu_workers.xid import Fault, Watch, Xid
 from infra.service.health import AdminServer, Health
 from infra.service.logs import configure, describe, logger
 from infra.service.settings import Settings, SettingsError, load_settings
@@ -82,12 +83,42 @@ class Heartbeat(threading.Thread):
         )
 
 
+class Gpus:
+    """The GPU that this worker may use: admitted at the start, and given up when the driver says that it is bad."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._nvml = Nvml()
+        self.device = admission.device(settings.state, self._nvml.snapshot())
+        self._watch: Watch | None = None
+
+    def watch(self, leases: Leases) -> None:
+        """Tells of Xid events from now on; after one that is the GPU's fault, jobs go to the CPU."""
+        if self.device is None:
+            return
+
+        def tell(event: Xid) -> None:
+            log.error("xid", gpu=event.uuid, number=event.number, fault=event.fault, working=leases.working_since > 0)
+            if event.fault is Fault.GPU:
+                leases.device = None
+
+        self._watch = Watch(tell)
+        self._watch.start()
+
+    def end(self) -> None:
+        """Lets go of NVML."""
+        if self._watch is not None:
+            self._watch.end()
+        self._nvml.close()
+
+
 def work(settings: Settings) -> None:
     """Runs until told to stop."""
     stop = threading.Event()
     worker = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     reporter = Reporter(settings, worker)
-    leases = Leases(settings, worker, reporter, stop)
+    gpus = Gpus(settings)
+    leases = Leases(settings, worker, reporter, stop, gpus.device)
+    gpus.watch(leases)
     health = Health(live=leases.progress.check, ready=lambda: leases.problem)
     with AdminServer(settings.host, settings.video_worker_admin_port, health):
 
@@ -103,6 +134,7 @@ def work(settings: Settings) -> None:
             leases.run()
         finally:
             heartbeat.end()
+            gpus.end()
             reporter.close(2.0)
 
 

@@ -228,7 +228,7 @@ class VideoRun:
         found = (answer.get("state", "unknown"), answer.get("reason", ""))
         problems = []
         if found != wanted:
-            problems.append(f"it is {' '.join(filter(None, found))}, {answer.get('detail', 'without a reason')}")
+            problems.append(f"it is {' '.join(filter(None, found))} ({answer.get('detail', 'no reason is told')})")
         else:
             problems += self._rows(job, answer)
         folder = self._settings.thumbnails
@@ -241,7 +241,7 @@ class VideoRun:
         present = {path.name for path in (folder / job).glob("*")} | {path.name for path in (folder / job).glob(".*")}
         if odd := present - {file.path.name for file in files} - {RECORD}:
             problems.append(f"files that nobody was told of: {', '.join(sorted(odd))}")
-        if not damaged and not files:
+        if found == ("done", "") and not files:
             problems.append("nothing was made of it")
         return VideoJob(name, job, answer, tuple(files), tuple(f"{name}: {problem}" for problem in problems))
 

@@ -17,7 +17,7 @@ import msgspec
 from ingest import headers
 from ingest.directory import Directory
 from ingest.headers import Fields
-from ingest.requests import Refused, Row, judge, repeat_of_body, repeat_of_key
+from ingest.requests import FLESH, QUERY_LIMIT, Refused, Row, judge, repeat_of_body, repeat_of_key, standing
 from schemas.reasons import Invalid
 
 DEPTH_LIMIT = 8  # of objects within an item
@@ -48,6 +48,11 @@ class Bulk:
         return msgspec.json.encode(body)
 
 
+def failed(problem: BadBulk) -> bytes:
+    """The JSON that answers a body of which nothing was stored."""
+    return msgspec.json.encode({"status": "error", "tracked": 0, "invalid": 0, "message": str(problem)})
+
+
 def is_bulk(body: bytes) -> bool:
     """Whether a POST's body is a bulk."""
     return body.find(b'"requests"') > 0 or body.find(b"'requests'") > 0
@@ -55,7 +60,7 @@ def is_bulk(body: bytes) -> bool:
 
 def read(body: bytes, fields: Fields, address: bytes, received_ms: int, directory: Directory) -> Bulk:
     """All events of a bulk; raises BadBulk when the body as a whole cannot be read."""
-    content = _parse(body)
+    content = parse(body)
     if not isinstance(content, dict) or not isinstance(items := content.get("requests"), list):
         raise BadBulk('The body must be a JSON object whose "requests" is a list.')
     token = content.get("token_auth")
@@ -63,13 +68,19 @@ def read(body: bytes, fields: Fields, address: bytes, received_ms: int, director
     count = len(items)
     key = fields.get("idempotency-key")
     repeat = b"" if key is not None or count < 2 else repeat_of_body(body)
-    signals = headers.flags(fields)
-    agent = headers.text(fields.get("user-agent", b""), headers.AGENT_LIMIT)
-    language = headers.text(fields.get("accept-language", b""), headers.LANGUAGE_LIMIT)
-    hints = headers.hints(fields)
+    signals, agent, language, hints = headers.said(fields)
     events: list[tuple[int, Row]] = []
     invalid: list[tuple[int, Invalid]] = []
+    known = _Known(directory, token)
+    common = key is None and not hints and _common(items)
     for index, item in enumerate(items):
+        if common and (found := known.find(item)) is not None:
+            partition, site, role, flags = found
+            row = (
+                received_ms, site, address, role, flags | signals, agent, language, "", item[1:], repeat, count, index
+            )  # fmt: skip
+            events.append((partition, row))
+            continue
         try:
             query = item_query(item)
         except (UnicodeError, RecursionError):
@@ -100,6 +111,59 @@ def read(body: bytes, fields: Fields, address: bytes, received_ms: int, director
     return Bulk(events, invalid, quiet, directory.superuser(token) if token else False)
 
 
+class _Known:
+    """The sites that the items of a bulk name, and what its token allows there."""
+
+    def __init__(self, directory: Directory, token: str) -> None:
+        self._places = directory.places
+        self._token = token
+        self._found: dict[str, tuple[int, int, int, int]] = {}
+
+    def find(self, item: str) -> tuple[int, int, int, int] | None:
+        """Partition, site, role and flags for an item of a bulk that is `_common`; None when it is one for `judge`."""
+        if item[:1] != "?":
+            return None
+        start = item.rfind("&idsite=") + 8
+        if start == 7:
+            if not item.startswith("?idsite="):
+                return None
+            start = 8
+        end = item.find("&", start)
+        if end < 0:
+            end = len(item)
+        if not item.startswith("&rec=", end) and item.find("&rec=") < 0 and not item.startswith("?rec="):
+            return None
+        number = item[start:end]
+        found = self._found.get(number)
+        if found is None:
+            place = self._places.get(number.encode("ascii"))
+            if place is None:
+                return None
+            found = self._found[number] = (place.partition, place.site, *standing(place, self._token))
+        return found
+
+
+def _common(items: list[Any]) -> bool:
+    """Whether all items are query strings of the common form, so that parameters are found by searching for them.
+
+    That is: nothing in them must be made printable, no name holds an escape, none has a token or says send_image.
+    Looking at all of them together takes a third of the time that `requests.plain` takes for each.
+    """
+    try:
+        text = "&" + "&".join(items)
+    except TypeError:
+        return False
+    if (
+        not text.isascii()
+        or text.find("token_auth") >= 0
+        or text.find("send_image") >= 0
+        or max(map(len, items), default=0) > QUERY_LIMIT
+    ):
+        return False
+    bones = text.encode("ascii").translate(None, FLESH)
+    return bones.find(b"&%") < 0 and not bones.translate(None, b"&=%")
+
+
 def item_query(item: Any) -> bytes | None:
     """The raw query string of an item; None for one that is empty and is skipped without a count."""
     if isinstance(item, str):
@@ -113,7 +177,8 @@ def item_query(item: Any) -> bytes | None:
     return None
 
 
-def _parse(body: bytes) -> Any:
+def parse(body: bytes) -> Any:
+    """The JSON of a body; raises BadBulk."""
     try:
         return msgspec.json.decode(body)
     except RecursionError:

@@ -27,6 +27,7 @@ from ingest.directory import Directory
 from ingest.packing import Delivery, Pace, Packing, Record
 from ingest.policies import Policies
 from ingest.producer import KafkaDelivery
+from ingest.proxies import Proxies, ProxiesError
 from ingest.reports import Books
 from ingest.server import Limits, Server
 from ingest.tracking import Tracking
@@ -50,7 +51,7 @@ class Collector:
     """Everything of one process, put together."""
 
     def __init__(self, settings: Settings, delivery: Callable[[Callable[[], None]], Delivery]) -> None:
-        """`delivery(resume)` makes the way to Kafka. Raises SitesError."""
+        """`delivery(resume)` makes the way to Kafka. Raises SitesError, ProxiesError."""
         self.settings = settings
         self.writer = secrets.randbits(64)
         self.books = Books(self.writer, now_ms())
@@ -77,7 +78,7 @@ class Collector:
             stored=self._stored,
         )
         self.tracking = Tracking(directory, self.packing)
-        self.server = Server(self.tracking, limits_of(settings), Answers())
+        self.server = Server(self.tracking, limits_of(settings), Answers(), proxies_of(settings))
         self.tracking.server = self.server
         self.bytes = 0  # of acknowledged packets
         self._policies_ready = False
@@ -184,6 +185,16 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
+def proxies_of(settings: Settings) -> Proxies:
+    """The trusted proxies; raises ProxiesError."""
+    headers = [name.lower() for name in _listed(settings.collector_proxy_headers)]
+    return Proxies(_listed(settings.collector_proxies), headers, first=settings.collector_proxy_order == "first")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def open_files() -> int:
     """How many files the process may have open, after raising the soft limit to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -224,6 +235,18 @@ def show_metrics(collector: Collector) -> None:
         "Kafka producers that gave up and were replaced",
         lambda: getattr(collector.delivery, "replaced", 0),
     )
+    numbers.plain(
+        "collector_direct",
+        "records",
+        "Records sent straight to the partitions' leaders",
+        lambda: getattr(collector.delivery, "direct_records", 0),
+    )
+    numbers.plain(
+        "collector_direct",
+        "failures",
+        "Times that this way was left for the producer's",
+        lambda: getattr(collector.delivery, "direct_failures", 0),
+    )
     numbers.gauge("collector_waiting", "bytes", "Events that wait for Kafka", lambda: packing.waiting)
     numbers.gauge("collector_receiving", "bytes", "Bodies that are not whole yet", lambda: server.receiving)
     numbers.gauge("collector_open", "connections", "Open connections", lambda: len(server.connections))
@@ -261,6 +284,9 @@ async def serve(settings: Settings) -> int:
         collector = Collector(settings, make)
     except SitesError as error:
         log.error("sites_refused", problem=str(error))
+        return BAD_START
+    except ProxiesError as error:
+        log.error("proxies_refused", setting="collector_proxies, collector_proxy_headers", problem=str(error))
         return BAD_START
     assert delivery is not None
     health = Health(live=collector.progress.check, ready=collector.ready)

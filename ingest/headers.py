@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from ingest.proxies import ADDRESS_HEADERS
 from schemas.packets import Flag
 
 Fields = Mapping[str, bytes]
@@ -47,7 +48,8 @@ _READ = frozenset(
         "x-moz",
         "x-purpose",
     )
-).union(_HINTS)
+).union(_HINTS, ADDRESS_HEADERS)
+LISTS = frozenset(ADDRESS_HEADERS)  # lines of the same name are one list (RFC 9110, 5.3)
 _HINT_NAMES = frozenset(_HINTS)
 _SIGNALS = frozenset(("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "x-do-not-track", "x-moz", "x-purpose"))
 
@@ -115,14 +117,20 @@ def said(fields: Fields) -> tuple[int, str, str, str]:
 
 
 class Head(dict[str, bytes]):
-    """The fields of a head that is met again and again, with what they say (`said`), so that both are read once."""
+    """The fields of a head that is met again and again, with what they say (`said`), so that both are read once.
 
-    __slots__ = ("said",)
+    size: bytes of the texts in it. origin: the header. referer: whether there is one.
+    """
+
+    __slots__ = ("origin", "referer", "said", "size")
 
     def __init__(self, fields: Fields) -> None:
         super().__init__(fields)
         self.pop("connection", None)  # of an HTTP/1.1 request that keeps its connection: says nothing
         self.said = said(fields)
+        self.size = sum(map(len, self.said[1:]))
+        self.origin = fields.get("origin")
+        self.referer = bool(fields.get("referer"))
 
 
 class Heads:

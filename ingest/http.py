@@ -18,7 +18,7 @@ import httptools
 from infra.service.logs import describe, logger
 from ingest.answers import CLOSE, KEEP, KEEP_1_0
 from ingest.exchange import Exchange, Refusal
-from ingest.headers import KNOWN, UNKNOWN, Fields, Head, field_of
+from ingest.headers import KNOWN, LISTS, UNKNOWN, Fields, Head, field_of
 from schemas.packets import MAPPED_IPV4
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ WRITE_BUFFER = 64 * 1024  # bytes of answers a client may leave unread before no
 VERSIONS = ("1.1", "1.0")
 LINE_END = b" HTTP/1.1\r\n"  # of a request line
 PRINTABLE = bytes(range(0x21, 0x7F))
-REMEMBERED = frozenset(("length", "upgrade", "expect"))  # a head with one of these is read by the parser every time
+STARTS = (b"GET /", b"POST /")
+NOT_REMEMBERED = frozenset(("upgrade", "expect"))  # a head with one of these is read by the parser every time
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _line_end = re.compile(rb"\r?\n")
@@ -54,8 +55,10 @@ class Connection(asyncio.Protocol):
         "parser",
         "paused",
         "pending",
+        "proxied",
         "server",
         "since",
+        "spare",
         "transport",
         "url",
     )
@@ -64,8 +67,10 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.parser: Any = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport | None = None
-        self.address = b""
+        self.address = b""  # of the peer
+        self.proxied = False  # the peer is a trusted proxy
         self.pending: deque[Exchange] = deque()
+        self.spare: Exchange | None = None  # one that is over, for the next request
         self.between = True  # the parser has seen nothing of the next request
         self.url: bytes | None = None
         self.fields: dict[str, bytes] = {}
@@ -84,6 +89,7 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(WRITE_BUFFER)
         self.address = packed_address(self.transport.get_extra_info("peername"))
         server = self.server
+        self.proxied = server.proxies.trusts(self.address)
         self.since = server.now
         server.connections.add(self)
         if len(server.connections) > server.limits.connections:
@@ -94,7 +100,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self.ended = True
-        self.parser = None  # the two refer to each other; so neither needs the garbage collector
+        self.parser = self.spare = None  # they refer to each other; so none needs the garbage collector
         self.server.connections.discard(self)
         self._forget_body()
         self.server.gone += len(self.pending)
@@ -120,35 +126,53 @@ class Connection(asyncio.Protocol):
         if len(data) > SLICE and self.body is None:
             self._receive_in_slices(data)
             return
-        if self.between and data.startswith(b"GET /"):
-            target = data[4 : data.find(LINE_END, 4)]
-            head = data[4 + len(target) :]
-            if (known := self.server.heads.get(head)) is not None and not target.translate(None, PRINTABLE):
-                self._serve_known(target, known)
-                return
-            if head.find(b"\r\n\r\n") == len(head) - 4:
+        if self.between and data.startswith(STARTS):
+            end = data.find(b" ", 5)
+            head = data[end:]
+            if (known := self.server.heads.get(head)) is not None:
+                if self._serve_known(data, end, known):
+                    return
+            elif head.find(b"\r\n\r\n") == len(head) - 4:
                 self._receive_whole(data, head)
                 return
         self._feed(data)
 
     def _receive_whole(self, data: bytes, head: bytes) -> None:
-        """One GET, whole and nothing beside it: if the parser finds it in order, the head is remembered."""
+        """One request without a body and nothing beside it: if the parser finds it in order, its head is remembered."""
         fields = self.fields  # the parser fills these
         self._feed(data)
-        if self.between and not self.ended and head.startswith(LINE_END) and REMEMBERED.isdisjoint(fields):
+        if (
+            self.between
+            and not self.ended
+            and head.startswith(LINE_END)
+            and NOT_REMEMBERED.isdisjoint(fields)
+            and fields.get("length", b"0") == b"0"
+        ):
             self.server.heads.keep(head, fields)
 
-    def _serve_known(self, target: bytes, fields: Head) -> None:
-        """Takes a request whose head the parser has found in order before: what remains is its target."""
+    def _serve_known(self, data: bytes, end: int, fields: Head) -> bool:
+        """Takes a request whose head, which begins at `end`, the parser has found in order before.
+
+        What remains is its target; False where only the parser can tell what it is.
+        """
+        method, target = (b"GET", data[4:end]) if data.startswith(b"G") else (b"POST", data[5:end])
         server, pending = self.server, self.pending
         if not pending:
             self.since = server.now
-        exchange = Exchange(self, False)
+        exchange, self.spare = self.spare or Exchange(self, False), None
         pending.append(exchange)
         if len(pending) >= server.limits.pipelined:
             self._pause()
+        service = server.service
         try:
-            server.service.serve(exchange, b"GET", target, fields, b"")
+            if service.serve_common(exchange, target, fields):
+                return True
+            if target.translate(None, PRINTABLE):
+                pending.remove(exchange)
+                return False
+            if "length" in fields:
+                service.admit(method, target)
+            service.serve(exchange, method, target, fields, b"")
         except Refusal as refusal:
             pending.remove(exchange)
             self.refuse(refusal.status, refusal.text)
@@ -156,6 +180,7 @@ class Connection(asyncio.Protocol):
             log.error("request_failed", **describe(error))
             pending.remove(exchange)
             self.refuse(500, "The request could not be handled.")
+        return True
 
     def _feed(self, data: bytes) -> None:
         if self.url is None and not data.isascii():
@@ -197,6 +222,8 @@ class Connection(asyncio.Protocol):
         if field is UNKNOWN:
             field = field_of(name)
         if field is not None and self.body is None:
+            if field in LISTS and field in self.fields:
+                value = self.fields[field] + b"," + value
             self.fields[field] = value
 
     def on_headers_complete(self) -> None:
@@ -243,14 +270,18 @@ class Connection(asyncio.Protocol):
         pending = self.pending
         transport = self.transport
         server = self.server
+        answered = server.answered
         while pending and pending[0].done:
             exchange = pending.popleft()
-            server.answered[exchange.status] += 1
+            answered[exchange.status] += 1
             if transport is None:
                 server.gone += 1
                 continue
             try:
                 transport.write(exchange.answer)
+                if not exchange.left:  # nobody else has it any more
+                    exchange.done = False
+                    self.spare = exchange
                 if exchange.close or (server.draining and not pending and self.url is None):
                     self._end(transport, exchange.status >= 400)
                     return
@@ -271,6 +302,10 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(self, True)
         self.pending.append(exchange)
         exchange.reply(status, self.server.answers.make(status, text.encode() + b"\n", mode=CLOSE))
+
+    def visitor(self, fields: Fields) -> bytes:
+        """The visitor's address: the peer's, unless that is a trusted proxy that names another."""
+        return self.server.proxies.visitor(self.address, fields) if self.proxied else self.address
 
     def mode(self, exchange: Exchange, fields: Fields) -> int:
         """What the answer must say about the connection."""

@@ -19,7 +19,7 @@ from typing import Protocol
 from ingest.exchange import Exchange
 from ingest.reports import Books
 from ingest.requests import Row
-from schemas.packets import Builder
+from schemas.packets import EVENT_BYTES, encode_rows
 from schemas.routing import ROUTING_VERSION
 
 STALL_SECONDS = 0.5  # a flush that lasts longer lets the next one start without its partitions
@@ -86,17 +86,17 @@ class Pace:
 class Packet:
     """Events of one partition under one version of the policies, and who waits for them."""
 
-    __slots__ = ("builder", "count", "exchanges", "flush", "opened_at", "partition", "policy", "size", "value")
+    __slots__ = ("count", "exchanges", "flush", "opened_at", "partition", "policy", "rows", "size", "value")
 
     def __init__(self, partition: int, policy: bytes, opened_at: float) -> None:
         self.partition = partition
         self.policy = policy
         self.opened_at = opened_at  # monotonic
-        self.builder: Builder | None = Builder()  # None once the packet is closed
-        self.count = 0  # events
+        self.rows: list[Row] = []  # empty once the packet is closed
+        self.count = 0  # events, once it is closed
         self.exchanges: list[Exchange] = []
         self.flush = 0
-        self.size = 0  # bytes by which it counts as waiting
+        self.size = 0  # bytes: of the body before compression while it is open, then of the value
         self.value = b""  # set when the packet is closed, never changed after
 
 
@@ -153,24 +153,22 @@ class Packing:
         """How many packets are not acknowledged."""
         return sum(packet is not None for packet in self._outstanding + self._open) + sum(map(len, self._closed))
 
-    def add(self, partition: int, row: Row, exchange: Exchange) -> None:
-        """Puts an event into its partition's packet; `exchange` waits for that packet too from now on."""
+    def add(self, partition: int, row: Row, size: int, exchange: Exchange) -> None:
+        """Puts an event into its partition's packet; `exchange` waits for that packet too from now on.
+
+        `size`: bytes of the event's texts.
+        """
         packet = self._open[partition]
         if packet is None:
             packet = self._begin(partition)
-        builder = packet.builder
-        assert builder is not None
-        before = builder.size
-        if before + len(row[8]) > self._room and packet.count:
+        elif packet.size + size > self._room:
             self._close(packet)
             self._ask_for_flush()
             packet = self._begin(partition)
-            builder = packet.builder
-            assert builder is not None
-            before = builder.size
-        builder.append(*row)
-        packet.count += 1
-        self.waiting += builder.size - before + EVENT_OVERHEAD
+        packet.rows.append(row)
+        size += EVENT_BYTES
+        packet.size += size
+        self.waiting += size + EVENT_OVERHEAD
         exchanges = packet.exchanges
         if not exchanges or exchanges[-1] is not exchange:
             exchanges.append(exchange)
@@ -229,7 +227,7 @@ class Packing:
 
     def _give_up_waiting(self, packet: Packet) -> None:
         exchanges, packet.exchanges = packet.exchanges, []
-        self.unknown += packet.count
+        self.unknown += packet.count or len(packet.rows)
         for exchange in exchanges:
             exchange.unavailable("The event could not be stored in time; whether it will be is unknown.")
 
@@ -239,12 +237,11 @@ class Packing:
         self._open[partition] = None
         seq = self._seq[partition]
         self._seq[partition] = seq + 1
-        builder = packet.builder
-        assert builder is not None
-        packet.builder = None
-        packet.value = builder.encode(self._writer, seq, packet.policy, ROUTING_VERSION)
+        rows, packet.rows = packet.rows, []
+        packet.count = len(rows)
+        packet.value = encode_rows(self._writer, seq, ROUTING_VERSION, packet.policy, rows)
+        self.waiting += len(packet.value) - packet.size - EVENT_OVERHEAD * packet.count
         packet.size = len(packet.value)
-        self.waiting += packet.size - builder.size - EVENT_OVERHEAD * len(builder)
         self._closed[partition].append(packet)
 
     def _arm(self) -> None:

@@ -5,6 +5,9 @@ whatever reason, it is closed, a new producer is made in a thread, and everythin
 to that one, in the same order and with the same bytes, for as long as the process lives. A copy that the old one had
 delivered after all is a second copy of a name, which workers drop.
 
+While all is well packets take a shorter way (`produce`), beside the producer, which stays connected and knows the
+leaders. What goes wrong there is handed to the producer, and the shorter way is tried again a little later.
+
 Nothing here blocks the loop: producers are made and closed in threads, `send` is called only when the metadata is
 known, and answers come back with one wake-up of the loop for all that arrived together.
 """
@@ -18,19 +21,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from infra.service.logs import logger
 from ingest.packing import Record
+from ingest.produce import Address, Direct, Place
 from schemas.topics import RECORD_LIMIT
 
 log = logger(__name__)
 
 METADATA_SECONDS = 5.0  # longest wait for a broker when a producer is made
 BACK_OFF_SECONDS = (0.1, 1.0)  # between attempts to make a producer: first, last
+DIRECT_SECONDS = 1.0  # between attempts at the shorter way
 HANG_SECONDS = 5.0  # beyond the delivery time-out without an outcome: the producer hangs
 
 
@@ -65,6 +70,12 @@ class KafkaDelivery:
         self._outcomes: deque[tuple[int, Record, BaseException | None]] = deque()
         self._woken = False
         self._closing = threading.Event()
+        self._direct: Direct | None = None
+        self._direct_at = 0.0  # when the next attempt at it is due
+        self._connecting: asyncio.Task[None] | None = None
+        self._flying: dict[Place, Record] = {}  # sent by it, not acknowledged
+        self.direct_records = 0
+        self.direct_failures = 0
         self.problem = "has not reached Kafka yet"  # why there is no producer; "" while there is one
         self.replaced = 0  # producers that gave up
 
@@ -80,11 +91,22 @@ class KafkaDelivery:
     def send(self, *records: Record) -> None:
         """See `packing.Delivery`."""
         self._pending.update(dict.fromkeys(records))
-        if self._producer is not None:
+        if self._direct is not None and all(map(self._may_go_direct, records)):
+            now = time.monotonic()
+            for record in records:
+                record.handed_at = now
+                self._flying[record.topic, cast(int, record.partition)] = record
+            self._direct.send(records)
+            self.direct_records += len(records)
+        elif self._producer is not None:
             self._hand_over(records)
 
     def watch(self) -> None:
-        """Called about once a second: replaces a producer that neither delivers nor gives up."""
+        """Called a few times a second: sees to the shorter way, replaces a producer that neither delivers nor ends."""
+        if self._direct is not None:
+            self._direct.watch()
+        elif self._producer is not None and self._connecting is None and time.monotonic() >= self._direct_at:
+            self._connecting = self._loop.create_task(self._connect(self._producer))
         if self._producer is None or not self._pending:
             return
         oldest = next(iter(self._pending)).handed_at
@@ -94,6 +116,10 @@ class KafkaDelivery:
     async def close(self, seconds: float) -> int:
         """Ends within about `seconds`; returns the number of records that were not acknowledged."""
         self._closing.set()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._direct is not None:
+            self._direct.close()
         producer, self._producer = self._producer, None
         if producer is not None:
             thread = threading.Thread(target=_close, args=(producer, seconds), name="kafka-close", daemon=True)
@@ -125,6 +151,56 @@ class KafkaDelivery:
                     continue
                 future.add_callback(self._came, generation, record, None)
                 future.add_errback(self._failed, generation, record)
+
+    def _may_go_direct(self, record: Record) -> bool:
+        return (
+            self._direct is not None
+            and self._direct.reaches(record)
+            and (record.topic, record.partition) not in self._flying
+        )
+
+    async def _connect(self, producer: Any) -> None:
+        try:
+            leaders = _leaders(producer, self._topics)
+            if leaders:
+                direct = Direct(
+                    leaders,
+                    client=self._client,
+                    timeout=self._request_timeout,
+                    acknowledged=self._direct_acknowledged,
+                    failed=self._direct_failed,
+                )
+                try:
+                    await direct.connect()
+                except BaseException:
+                    direct.close()
+                    raise
+                self._direct = direct
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            self._direct_at = time.monotonic() + DIRECT_SECONDS
+            self._connecting = None
+
+    def _direct_acknowledged(self, places: list[Place]) -> None:
+        for place in places:
+            record = self._flying.pop(place, None)
+            if record is not None and record in self._pending:
+                del self._pending[record]
+                record.done()
+        self._resume()
+
+    def _direct_failed(self, why: str) -> None:
+        direct, self._direct = self._direct, None
+        if direct is None:  # it did not get so far
+            return
+        direct.close()
+        self._direct_at = time.monotonic() + DIRECT_SECONDS
+        self.direct_failures += 1
+        left, self._flying = list(self._flying.values()), {}
+        (log.warning if left else log.info)("direct_way_lost", why=why, unacknowledged=len(left))
+        if self._producer is not None:
+            self._hand_over(left)
 
     def _wake_soon(self) -> None:
         if not self._woken:
@@ -171,7 +247,8 @@ class KafkaDelivery:
         self._producer = producer
         self.problem = ""
         log.info("producer_ready", unacknowledged=len(self._pending))
-        self._hand_over(list(self._pending))
+        flying = set(self._flying.values())
+        self._hand_over([record for record in self._pending if record not in flying])
 
     def _note(self, problem: str) -> None:
         if problem != self.problem:
@@ -263,6 +340,19 @@ def _reach(servers: Iterable[str] | str) -> None:
         except OSError as failed:
             error = failed
     raise error
+
+
+def _leaders(producer: Any, topics: dict[str, int]) -> dict[Place, Address]:
+    """The leader of every partition, as the producer knows it; {} while one is not known."""
+    cluster, found = producer._metadata, {}
+    for topic, partitions in topics.items():
+        for number in range(partitions):
+            leader = cluster.leader_for_partition(TopicPartition(topic, number))
+            broker = None if leader in (None, -1) else cluster.broker_metadata(leader)
+            if broker is None:
+                return {}
+            found[topic, number] = (str(broker.host), int(broker.port))
+    return found
 
 
 def _check_topic(producer: Any, topic: str, partitions: int) -> None:

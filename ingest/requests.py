@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from urllib.parse import quote_from_bytes
 
 from ingest import headers
@@ -33,6 +33,7 @@ _stripped = re.compile(rb"&(?:token_auth|send_image)(?:=[^&]*)?(?![^&])").sub
 _escaped_name = re.compile(rb"&[^=&%]*%[^=&]*").search
 _SPECIAL = frozenset(("idsite", "rec", "token_auth", "send_image", "urlref", "url", "uadata"))
 _PRINTABLE = bytes(range(0x21, 0x7F))
+FLESH = bytes(set(_PRINTABLE) - set(b"&=%#"))  # what is left of a query without these shows its structure
 # As plain numbers: or-ing an IntFlag costs a microsecond.
 _BAD_TOKEN = int(Flag.BAD_TOKEN)
 _URL_FROM_REFERER = int(Flag.URL_FROM_REFERER)
@@ -86,13 +87,9 @@ def judge(query: bytes, directory: Directory, token: str = "", referer: bytes | 
             return UNKNOWN_SITE
     if b"rec" not in special:
         return MISSING_REC
-    role = flags = 0
     if b"token_auth" in special:
         token = _text(special[b"token_auth"])
-    if token and token != "anonymous":
-        role = place.tokens.get(token_hash(token), Role.NONE)
-        if role == Role.NONE:
-            flags = _BAD_TOKEN
+    role, flags = standing(place, token)
     if b"send_image" in special or b"token_auth" in special:
         query = _stripped(b"", query)
     if referer and b"url" not in special and b"urlref" not in special:
@@ -104,7 +101,15 @@ def judge(query: bytes, directory: Directory, token: str = "", referer: bytes | 
             return TOO_LARGE
     else:
         printable = query[1:].decode("ascii")
-    return Judged(place, printable, int(role), flags, token, special)
+    return Judged(place, printable, role, flags, token, special)
+
+
+def standing(place: Place, token: str) -> tuple[int, int]:
+    """The role that a token gives at a site, and the flag of one that gives none."""
+    if not token or token == "anonymous":
+        return 0, 0
+    role = int(place.tokens.get(token_hash(token), Role.NONE))
+    return role, 0 if role else _BAD_TOKEN
 
 
 def single(
@@ -112,68 +117,22 @@ def single(
 ) -> tuple[int, Row, bool] | Refused:
     """The event of a request that is no bulk: its partition, its row, and whether it asked for no image.
 
-    `address`: 16 bytes. `query`: for a POST, form and query merged by `merged`. A plain query, which nearly all are,
-    is judged here by searching it, in 2 microseconds less than `judge` takes of the 10 that a request costs; any
-    other goes to `judge`. A test holds the two equal.
+    `address`: 16 bytes. `query`: for a POST, form and query merged by `merged`.
     """
-    text = b"&" + query
-    place = None
-    start = text.rfind(b"&idsite=") + 8
-    if start > 7:
-        end = text.find(b"&", start)
-        place = directory.places.get(text[start:] if end < 0 else text[start:end])
-    if (
-        place is None
-        or text.find(b"&rec=") < 0  # find: `in` raises and drops a TypeError first, in 0.2 microseconds
-        or text.find(b"token_auth") >= 0
-        or len(text) > QUERY_LIMIT
-        or text.translate(None, _PRINTABLE)
-        or _escaped_name(text)
-        or ("referer" in fields and text.find(b"&url=") < 0 and text.find(b"&urlref=") < 0)
-    ):
-        return _thorough(query, fields, address, received_ms, directory)
-    quiet = False
-    start = text.rfind(b"&send_image=")
-    if start >= 0:
-        end = text.find(b"&", start + 1)
-        quiet = (text[start + 12 :] if end < 0 else text[start + 12 : end]) == b"0"
-        text = text[:start] if end < 0 else text[:start] + text[end:]
-        if text.find(b"&send_image=") >= 0:
-            return _thorough(query, fields, address, received_ms, directory)
-    flags, agent, language, hints = fields.said if type(fields) is headers.Head else headers.said(fields)
-    row = (
-        received_ms,
-        place.site,
-        address,
-        0,
-        flags,
-        agent,
-        language,
-        hints if not hints or text.find(b"&uadata=") < 0 else "",
-        text[1:].decode("ascii"),
-        repeat_of_key(fields["idempotency-key"], place.site, "") if "idempotency-key" in fields else b"",
-        1,
-        0,
-    )
-    return place.partition, row, quiet
-
-
-def _thorough(
-    query: bytes, fields: Fields, address: bytes, received_ms: int, directory: Directory
-) -> tuple[int, Row, bool] | Refused:
     judged = judge(query, directory, "", fields.get("referer"))
     if isinstance(judged, Refused):
         return judged
     site = judged.place.site
+    flags, agent, language, hints = headers.said(fields)
     row = (
         received_ms,
         site,
         address,
         judged.role,
-        judged.flags | headers.flags(fields),
-        headers.text(fields.get("user-agent", b""), headers.AGENT_LIMIT),
-        headers.text(fields.get("accept-language", b""), headers.LANGUAGE_LIMIT),
-        "" if b"uadata" in judged.special else headers.hints(fields),
+        judged.flags | flags,
+        agent,
+        language,
+        "" if b"uadata" in judged.special else hints,
         judged.query,
         repeat_of_key(fields["idempotency-key"], site, judged.token) if "idempotency-key" in fields else b"",
         1,
@@ -182,10 +141,48 @@ def _thorough(
     return judged.place.partition, row, judged.special.get(b"send_image") == b"0"
 
 
+def plain(query: bytes, directory: Directory, url: bool) -> tuple[Place, str, bool] | None:
+    """What `judge` makes of a query of the common form, in a tenth of its time; None for any other.
+
+    `query` begins with "&". `url`: it must have a `url` or `urlref`, as there is a Referer. Returns the site, the
+    query that leaves, and whether no image is asked for. Common is a query without a token, without anything to be
+    made printable, and whose names hold no escape, so that parameters are found by searching for them.
+    """
+    start = query.rfind(b"&idsite=") + 8
+    end = query.find(b"&", start)
+    place = directory.places.get(query[start:end])
+    if place is None or start == 7 or end < 0:
+        return None
+    if (
+        not (query.startswith(b"&rec=", end) or query.find(b"&rec=") >= 0)
+        or query.find(b"token_auth") >= 0
+        or (url and query.find(b"&url=") < 0 and query.find(b"&urlref=") < 0)
+        or len(query) > QUERY_LIMIT
+    ):
+        return None
+    bones = query.translate(None, FLESH)
+    if bones.find(b"&%") >= 0 or bones.translate(None, b"&=%"):
+        return None
+    start = query.rfind(b"&send_image")
+    if start < 0:
+        return place, query[1:].decode("ascii"), False
+    if start == 0 or query.find(b"&send_image") != start or not query.startswith(b"=", start + 11):
+        return None
+    end = query.find(b"&", start + 12)
+    if end < 0:
+        return place, query[1:start].decode("ascii"), query[start + 12 :] == b"0"
+    return place, (query[1:start] + query[end:]).decode("ascii"), query[start + 12 : end] == b"0"
+
+
 def merged(query: bytes, form: bytes) -> bytes:
     """The parameters of a POST as one query string; on conflict the URL's query wins, as the last one does."""
     form = form.strip(b"\r\n \t&")
     return form + b"&" + query if form and query else form or query
+
+
+def size_of(row: Row) -> int:
+    """Bytes of the texts of an event."""
+    return len(row[5]) + len(row[6]) + len(row[7]) + len(row[8])
 
 
 def repeat_of_key(key: bytes, site: int, token: str) -> bytes:
@@ -196,7 +193,7 @@ def repeat_of_key(key: bytes, site: int, token: str) -> bytes:
 
 def repeat_of_body(body: bytes) -> bytes:
     """What tells a repeat of a bulk: hash of its body, as it came."""
-    return Repeat.BODY + blake2b(body, digest_size=16).digest()
+    return Repeat.BODY + sha256(body).digest()[:16]  # half the time of blake2b where the processor knows it
 
 
 def _text(value: bytes | None) -> str:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from ingest.answers import Answers
 from ingest.exchange import Exchange
-from ingest.headers import Heads
+from ingest.headers import Head, Heads
 from ingest.http import Connection
+from ingest.proxies import Proxies
 
 SWEEP_SECONDS = 0.5  # how often time limits are looked at
 
@@ -35,6 +36,9 @@ class Service(Protocol):
     def serve(self, exchange: Exchange, method: bytes, url: bytes, fields: dict[str, bytes], body: bytes) -> None:
         """Takes a whole request."""
 
+    def serve_common(self, exchange: Exchange, target: bytes, head: Head) -> bool:
+        """Takes a request without a body whose target has the common form; False when it is for `serve`."""
+
     def admit(self, method: bytes, url: bytes) -> None:
         """Called before a body is read; raises Refusal."""
 
@@ -42,10 +46,11 @@ class Service(Protocol):
 class Server:
     """The connections of one process and what they share."""
 
-    def __init__(self, service: Service, limits: Limits, answers: Answers) -> None:
+    def __init__(self, service: Service, limits: Limits, answers: Answers, proxies: Proxies | None = None) -> None:
         self.service = service
         self.limits = limits
         self.answers = answers
+        self.proxies = proxies or Proxies()
         self.heads = Heads()
         self.connections: set[Connection] = set()
         self.now = monotonic()  # of the last sweep: good enough for time limits

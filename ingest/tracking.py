@@ -7,15 +7,17 @@ from time import time_ns
 from typing import cast
 
 from ingest import bulk, requests
-from ingest.answers import ABOUT
+from ingest.answers import ABOUT, KEEP
 from ingest.directory import Directory
 from ingest.exchange import Exchange, Refusal
-from ingest.headers import Fields
+from ingest.headers import Fields, Head
 from ingest.packing import Packing
+from ingest.requests import size_of
 from ingest.server import Server
 from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
+COMMON = (b"/matomo.php?", b"/piwik.php?")
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
 FULL = "Too many events wait to be stored. Nothing of this request was stored."
 JSON = b"application/json"
@@ -67,7 +69,7 @@ class Tracking:
                 self._text(exchange, 200, ABOUT, fields, head=method == b"HEAD")
             return
         connection = exchange.connection
-        outcome = requests.single(query, fields, connection.address, time_ns() // 1_000_000, self.directory)
+        outcome = requests.single(query, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
         if type(outcome) is not tuple:
             self._refuse(exchange, fields, cast(requests.Refused, outcome), head=method == b"HEAD")
             return
@@ -75,17 +77,37 @@ class Tracking:
         exchange.status = 204 if quiet else 200
         mode = connection.mode(exchange, fields)
         exchange.answer = self.server.answers.tracked(quiet, fields.get("origin"), mode, method == b"HEAD")
-        self._packing.add(partition, row, exchange)
+        self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += 1
+
+    def serve_common(self, exchange: Exchange, target: bytes, head: Head) -> bool:
+        """See `http.Service`."""
+        server = self.server
+        if not target.startswith(COMMON) or self._packing.full(server.receiving) or server.draining:
+            return False
+        found = requests.plain(b"&" + target[target.find(b"?") + 1 :], self.directory, head.referer)
+        if found is None:
+            return False
+        place, query, quiet = found
+        flags, agent, language, hints = head.said
+        if hints and query.find("&uadata=") >= 0:
+            hints = ""
+        connection = exchange.connection
+        address = connection.visitor(head) if connection.proxied else connection.address
+        row = (time_ns() // 1_000_000, place.site, address, 0, flags, agent, language, hints, query, b"", 1, 0)
+        exchange.status = 204 if quiet else 200
+        exchange.answer = server.answers.tracked(quiet, head.origin, KEEP)
+        self._packing.add(place.partition, row, len(query) + head.size, exchange)
+        self.accepted += 1
+        return True
 
     def _bulk(self, exchange: Exchange, fields: Fields, body: bytes) -> None:
         connection = exchange.connection
         try:
-            read = bulk.read(body, fields, connection.address, time_ns() // 1_000_000, self.directory)
+            read = bulk.read(body, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
         except bulk.BadBulk as error:
             self.invalid[Invalid.UNREADABLE] += 1
-            text = b'{"status":"error","tracked":0,"invalid":0,"message":"%s"}' % str(error).replace('"', "'").encode()
-            self._text(exchange, 400, text, fields, JSON)
+            self._text(exchange, 400, bulk.failed(error), fields, JSON)
             return
         self.bulks += 1
         for _, reason in read.invalid:
@@ -100,7 +122,7 @@ class Tracking:
             exchange.settle()
             return
         for partition, row in read.events:
-            self._packing.add(partition, row, exchange)
+            self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += len(read.events)
 
     def _other(self, exchange: Exchange, method: bytes, path: bytes, fields: Fields) -> None:

@@ -14,7 +14,7 @@
     50     n    wrapped key
     50+n        body
 
-All numbers are little-endian. The body is a msgpack array of columns (`_Body`), compressed, then sealed. The
+All numbers are little-endian. The body is a msgpack array of columns (`Body`), compressed, then sealed. The
 name of an event is (writer, partition, seq, index); the partition is the record's own and, once sealing is
 on, part of the authenticated data.
 """
@@ -22,6 +22,7 @@ on, part of the authenticated data.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -37,6 +38,7 @@ HEADER = struct.Struct("<4sBBHQQI16sIH")
 CODEC_NONE, CODEC_ZSTD = 0, 1
 SEAL_NONE, SEAL_AES_GCM = 0, 1
 ZSTD_LEVEL = 1
+EVENT_BYTES = 64  # of an event in a body, beside its texts; an estimate
 BODY_LIMIT = 64 << 20  # bytes after decompression; a packet is far smaller, a bomb is not
 MAPPED_IPV4 = b"\0" * 10 + b"\xff\xff"
 
@@ -93,8 +95,7 @@ class Event(msgspec.Struct):
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """What is readable without opening the body."""
 
     writer: int
@@ -147,7 +148,9 @@ class BadPacket(ValueError):
     """The bytes are not a packet; the message says which part is wrong and holds nothing of the content."""
 
 
-class _Body(msgspec.Struct, array_like=True):
+class Body(msgspec.Struct, array_like=True):
+    """The columns as they lie in a packet; numbers are little-endian, of the widths of `Columns`."""
+
     received_ms: bytes
     site: bytes
     address: bytes
@@ -163,73 +166,55 @@ class _Body(msgspec.Struct, array_like=True):
 
 
 _encode_body = msgspec.msgpack.Encoder().encode
-_decode_body = msgspec.msgpack.Decoder(_Body).decode
+_decode_body = msgspec.msgpack.Decoder(Body).decode
 _compress = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_content_size=True).compress
+_own = threading.local()
 
 
-class Builder:
-    """The open packet of one partition. `size` estimates its body, in bytes before compression."""
+def encode_rows(writer: int, seq: int, routing: int, policy: bytes, rows: Sequence[tuple[Any, ...]]) -> bytes:
+    """The packet of these events (at least one), each a tuple of the fields of `Event` in its order.
 
-    __slots__ = ("_append", "_events", "size")
-
-    def __init__(self) -> None:
-        self._events: list[tuple[Any, ...]] = []
-        self._append = self._events.append
-        self.size = 0
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def append(
-        self,
-        received_ms: int,
-        site: int,
-        address: bytes,
-        role: int,
-        flags: int,
-        agent: str,
-        language: str,
-        hints: str,
-        query: str,
-        repeat: bytes = b"",
-        items: int = 1,
-        index: int = 0,
-    ) -> None:
-        """Add one event; the arguments are the fields of `Event`, in its order."""
-        self._append((received_ms, site, address, role, flags, agent, language, hints, query, repeat, items, index))
-        self.size += 64 + len(agent) + len(language) + len(hints) + len(query)
-
-    def encode(self, writer: int, seq: int, policy: bytes, routing: int) -> bytes:
-        """The packet's bytes. They are made once: a packet keeps name and bytes through every retry."""
-        (received, site, address, role, flags, agent, language, hints, query, repeat, items, index) = zip(
-            *self._events, strict=True
+    A packet's bytes are made once: it keeps name and bytes through every retry.
+    """
+    (received, site, address, role, flags, agent, language, hints, query, repeat, items, index) = zip(
+        *rows, strict=True
+    )
+    body = _encode_body(
+        (  # the fields of `Body`
+            _column("q", received),
+            _column("I", site),
+            b"".join(address),
+            bytes(role),
+            _column("H", flags),
+            _column("I", items),
+            _column("I", index),
+            agent,
+            language,
+            hints,
+            repeat,
+            "\n".join(query),
         )
-        body = _encode_body(
-            _Body(
-                np.array(received, "<i8").tobytes(),
-                np.array(site, "<u4").tobytes(),
-                b"".join(address),
-                bytes(role),
-                np.array(flags, "<u2").tobytes(),
-                np.array(items, "<u4").tobytes(),
-                np.array(index, "<u4").tobytes(),
-                list(agent),
-                list(language),
-                list(hints),
-                list(repeat),
-                "\n".join(query),
-            )
-        )
-        head = HEADER.pack(MAGIC, CODEC_ZSTD, SEAL_NONE, routing, writer, seq, len(self._events), policy, 0, 0)
-        return head + _compress(body)
+    )
+    head = HEADER.pack(MAGIC, CODEC_ZSTD, SEAL_NONE, routing, writer, seq, len(rows), policy, 0, 0)
+    return head + _compress(body)
+
+
+def _column(code: str, values: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<{len(values)}{code}", *values)
 
 
 def encode(writer: int, seq: int, routing: int, policy: bytes, events: Sequence[Event]) -> bytes:
     """The packet of these events (at least one)."""
-    builder = Builder()
-    for event in events:
-        builder.append(*msgspec.structs.astuple(event))
-    return builder.encode(writer, seq, policy, routing)
+    return encode_rows(writer, seq, routing, policy, [msgspec.structs.astuple(event) for event in events])
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's own; to make one takes longer than to open a small packet."""
+    try:
+        made: zstandard.ZstdDecompressor = _own.decompressor
+    except AttributeError:
+        made = _own.decompressor = zstandard.ZstdDecompressor()
+    return made
 
 
 def header(value: bytes) -> Header:
@@ -245,9 +230,8 @@ def header(value: bytes) -> Header:
     return Header(writer, seq, count, routing, policy, codec, seal, key_id, key)
 
 
-def decode(value: bytes) -> tuple[Header, Columns]:
-    """Header and columns; raises BadPacket on anything that `encode` does not make."""
-    head = header(value)
+def body(value: bytes, head: Header) -> Body:
+    """The body of a packet whose header was read; raises BadPacket on anything that `encode` does not make."""
     if head.seal != SEAL_NONE:
         raise BadPacket(f"seal {head.seal} is not known")
     data: bytes = value[HEADER.size + len(head.wrapped_key) :]
@@ -255,42 +239,46 @@ def decode(value: bytes) -> tuple[Header, Columns]:
         if head.codec == CODEC_ZSTD:
             if zstandard.frame_content_size(data) > BODY_LIMIT:
                 raise BadPacket(f"body is larger than {BODY_LIMIT} bytes")
-            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=BODY_LIMIT)
+            data = _decompressor().decompress(data, max_output_size=BODY_LIMIT)
         elif head.codec != CODEC_NONE:
             raise BadPacket(f"codec {head.codec} is not known")
-        body = _decode_body(data)
+        found = _decode_body(data)
     except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadPacket(f"body is not readable ({type(error).__name__})") from None
     n = head.count
-    sizes = (
-        (body.received_ms, 8),
-        (body.site, 4),
-        (body.address, 16),
-        (body.role, 1),
-        (body.flags, 2),
-        (body.items, 4),
-        (body.index, 4),
-    )
-    lists: tuple[list[Any], ...] = (body.agent, body.language, body.hints, body.repeat)
-    if (
-        n == 0
-        or any(len(column) != n * width for column, width in sizes)
-        or any(len(column) != n for column in lists)
-        or body.query.count("\n") != n - 1
-        or not body.query.isascii()
+    if not (
+        n
+        == len(found.role)
+        == len(found.agent)
+        == len(found.language)
+        == len(found.hints)
+        == len(found.repeat)
+        == found.query.count("\n") + 1
+        and 4 * n == len(found.site) == len(found.items) == len(found.index)
+        and 8 * n == len(found.received_ms)
+        and 16 * n == len(found.address)
+        and 2 * n == len(found.flags)
+        and found.query.isascii()
     ):
         raise BadPacket(f"columns do not hold the {n} events that the header names")
+    return found
+
+
+def decode(value: bytes) -> tuple[Header, Columns]:
+    """Header and columns; raises BadPacket."""
+    head = header(value)
+    n, found = head.count, body(value, head)
     return head, Columns(
-        np.frombuffer(body.received_ms, "<i8"),
-        np.frombuffer(body.site, "<u4"),
-        np.frombuffer(body.address, np.uint8).reshape(n, 16),
-        np.frombuffer(body.role, np.uint8),
-        np.frombuffer(body.flags, "<u2"),
-        np.frombuffer(body.items, "<u4"),
-        np.frombuffer(body.index, "<u4"),
-        body.agent,
-        body.language,
-        body.hints,
-        body.repeat,
-        body.query,
+        np.frombuffer(found.received_ms, "<i8"),
+        np.frombuffer(found.site, "<u4"),
+        np.frombuffer(found.address, np.uint8).reshape(n, 16),
+        np.frombuffer(found.role, np.uint8),
+        np.frombuffer(found.flags, "<u2"),
+        np.frombuffer(found.items, "<u4"),
+        np.frombuffer(found.index, "<u4"),
+        found.agent,
+        found.language,
+        found.hints,
+        found.repeat,
+        found.query,
     )

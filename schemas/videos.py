@@ -197,6 +197,17 @@ class Gpu(msgspec.Struct, frozen=True):
     temperature: float | None = None
     power: float | None = None  # watts
     throttled: int | None = None  # bits of the clocks' event reasons
+    encoder: float | None = None
+    jpeg: float | None = None
+    power_limit: float | None = None  # watts
+    sm_clock: int | None = None  # MHz
+    memory_clock: int | None = None  # MHz
+    video_clock: int | None = None  # MHz
+    ecc_corrected: int | None = None  # errors since the driver was loaded
+    ecc_uncorrected: int | None = None
+    remapped_rows: int | None = None  # rows of memory that were replaced for errors
+    remap_pending: bool | None = None  # whether more of them wait for a reset
+    mig: bool | None = None  # whether it is divided into instances (Multi-Instance GPU)
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):

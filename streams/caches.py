@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 from schemas.parameters import decode
+from schemas.sites import PolicySet
 from streams.anonymize import addresses, urls, visitor_ids
 from streams.anonymize.urls import clean_text
 from streams.distinct import Cache
@@ -79,6 +80,7 @@ class Caches:
     def __init__(self) -> None:
         self._numbers: dict[tuple[bytes, int], int] = {}
         self._rules: dict[str, Rules] = {}
+        self._made: dict[tuple[bytes, int], Rules] = {}
         self._next = 0
         self.addresses: Cache[bytes, str] = Cache(addresses.text)
         self.devices: Cache[str, tuple[Device, int]] = Cache(self._device)
@@ -89,6 +91,18 @@ class Caches:
         self.referrers: Cache[str, Referrer] = Cache(lambda key: referrers.classify(*self._scoped(key)))
         self.texts: Cache[str, str | None] = Cache(self._text)
         self.scoped_texts: Cache[str, tuple[str, int]] = Cache(lambda key: clean_text(*self._scoped(key)))
+
+    def rules_of(self, version: bytes, site: int, policies: PolicySet) -> Rules | None:
+        """A site's rules under the policy set of this version, None where it has no such site.
+
+        Made once; raises PolicyUnusable.
+        """
+        made = self._made.get((version, site))
+        if made is None and (policy := policies.of(site)) is not None:
+            if len(self._made) >= SCOPES:
+                self._made.clear()
+            made = self._made[version, site] = Rules.of(site, policy)
+        return made
 
     def scopes(self, scopes: Sequence[tuple[bytes, Rules | None]]) -> list[int]:
         """The number of each scope; a number is never used for another."""

@@ -22,6 +22,8 @@ Rows = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.int64]
 
 _RECORDED = -1
+_NO_TEXTS = pa.array([], pa.string())
+_NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
 def _digits_only(values: pa.StringArray) -> bool:
@@ -58,7 +60,7 @@ class Query:
         self._recorded = np.bincount(self._row[recorded], minlength=self.n) if recorded.any() else None
         code[recorded] = 0
         self._order = np.argsort(code.astype(np.uint8), kind="stable")
-        self._bounds = np.searchsorted(code[self._order], np.arange(len(names) + 2))
+        self._bounds = np.searchsorted(code[self._order], np.arange(len(names) + 2)).tolist()
         # a name without "=" has the empty value, which stands behind all the others
         bare = np.diff(start) == 1
         self._value = start[:-1] + 1
@@ -87,7 +89,10 @@ class Query:
     def values(self, name: str) -> tuple[pa.StringArray, Rows]:
         """The raw values of a parameter and their rows, rising; of duplicates the last."""
         number = self._names[name]
-        pick = self._order[self._bounds[number] : self._bounds[number + 1]]
+        first, after = self._bounds[number : number + 2]
+        if first == after:
+            return _NO_TEXTS, _NO_ROWS
+        pick = self._order[first:after]
         rows = self._row[pick]
         if self._kept is not None:
             rows = self._kept[rows]
@@ -102,7 +107,8 @@ class Query:
     def given(self, name: str) -> bool:
         """Whether any row may have the parameter."""
         number = self._names[name]
-        return bool(self._bounds[number] < self._bounds[number + 1])
+        first, after = self._bounds[number : number + 2]
+        return bool(first < after)
 
     def texts(self, name: str) -> tuple[list[str], list[int]]:
         """Decoded values and their rows, for a parameter that few rows have."""

@@ -1,6 +1,6 @@
 """Faust's Kafka consumer, told where to read by what ClickHouse holds instead of by committed offsets.
 
-Four things differ from Faust's own:
+Five things differ from Faust's own:
 1. `perform_seek`, which runs after every rebalance, seeks to the offsets that the pipeline wants. Faust would seek to
    what was committed, and it may commit past a record that is still under way (faust issue 606).
 2. A partition is *held* from its assignment until the pipeline owns it, and whenever it must be set back. Nothing of a
@@ -9,17 +9,23 @@ Four things differ from Faust's own:
    record is delivered; the pipeline tells by the offset what continues and what is stored.
 4. A commit that fails is left for the next one, as commits serve only to show the lag, and Faust's watch over slow
    streams is off, as the worker has its own (`streams.feeder`).
+5. A record that can be delivered at once is delivered without a task (`wait_first`). Faust makes four tasks for each,
+   so that a delivery that must wait can be given up when a rebalance begins; one that waits is still treated so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import types
+from collections.abc import Coroutine, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import WaitResults
 
 from infra.service.logs import logger
 
@@ -149,6 +155,39 @@ class Consumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         pass
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:
+        """Of a delivery and the wait for a rebalance, the first that ends; see 5."""
+        if len(coros) != 2 or not all(map(asyncio.iscoroutine, coros)):
+            return await super().wait_first(*coros, timeout=timeout)
+        delivery, rebalance = coros
+        try:
+            waited = delivery.send(None)
+        except StopIteration as done:
+            rebalance.close()
+            return WaitResults([delivery], [done.value], False)
+        except BaseException:
+            rebalance.close()
+            raise
+        return await super().wait_first(_went_on(delivery, waited), rebalance, timeout=timeout)
+
+
+async def _went_on(coroutine: Coroutine[Any, Any, Any], waited: Any) -> Any:
+    """The rest of a coroutine that has begun, and now waits for `waited`."""
+    return await _rest(coroutine, waited)
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, Any]:
+    while True:
+        try:
+            step = partial(coroutine.send, (yield waited))
+        except BaseException as error:
+            step = partial(coroutine.throw, error)
+        try:
+            waited = step()
+        except StopIteration as done:
+            return done.value
 
 
 class Transport(driver.Transport):

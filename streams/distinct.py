@@ -8,22 +8,22 @@ data; they live in these caches, in memory, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.tables import LOW
-
 K = TypeVar("K", str, bytes)
 V = TypeVar("V")
 
 Codes = npt.NDArray[np.int64]
 
-ENTRIES = 30_000  # per generation
+ENTRIES = 60_000  # per generation
 BYTES = 16 << 20  # raw bytes per generation
 AGE = 5_000_000  # values looked up before a generation ends
+_MISSING = object()
 
 
 class Cache(Generic[K, V]):
@@ -48,17 +48,14 @@ class Cache(Generic[K, V]):
         """The rule's results, value by value; `served`: for how many rows they stand."""
         self._served += served
         young, old = self._young, self._old
-        out = []
-        for value in values:
-            try:
-                out.append(young[value])
-                continue
-            except KeyError:
-                pass
-            result = old[value] if value in old else self._rule(value)
-            young[value] = result
-            self._bytes += len(value)
-            out.append(result)
+        out: list[Any] = list(map(young.get, values, repeat(_MISSING)))
+        for at in [at for at, result in enumerate(out) if result is _MISSING]:
+            value = values[at]
+            if (result := young.get(value, _MISSING)) is _MISSING:  # `values` may hold it twice
+                result = old[value] if value in old else self._rule(value)
+                young[value] = result
+                self._bytes += len(value)
+            out[at] = result
         if len(young) >= self._entries or self._bytes >= self._size or self._served >= self._age:
             self._old, self._young, self._bytes, self._served = young, {}, 0, 0
         return out
@@ -74,7 +71,7 @@ def low(texts: Sequence[str], codes: Codes) -> pa.DictionaryArray:
     """A LowCardinality column of `texts[codes]`; its dictionary holds each text once."""
     distinct = pa.array(texts, pa.string()).dictionary_encode()
     positions = distinct.indices.to_numpy()[codes] if len(texts) else np.zeros(0, np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(positions, pa.int32()), distinct.dictionary).cast(LOW)
+    return pa.DictionaryArray.from_arrays(pa.array(positions), distinct.dictionary)
 
 
 def plain(texts: Sequence[str], codes: Codes) -> pa.Array:

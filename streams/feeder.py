@@ -32,7 +32,7 @@ log = logger(__name__)
 
 BATCH_EVENTS = 30_000  # a batch is closed when it holds so many
 WAITING_BYTES = 32 << 20  # records that wait here; beyond it Faust's own buffer fills, then fetching stops
-LINGER = 0.1  # seconds from the start of a small batch to that of the next one
+LINGER = 0.25  # seconds from the start of a small batch to that of the next one; a batch has its price, however small
 SMALL = 2_000  # events; a batch of fewer is small
 WATCH = 2.0  # seconds between two looks at the partitions
 SETTLE = 0.1  # seconds in which what was delivered before a partition was held arrives here

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import packets
-from schemas.packets import BadPacket, Columns, Header
+from schemas.packets import BadPacket, Body, Header
 from schemas.sites import PolicySet
 from schemas.tables import PacketKind
+from streams.caches import caches
 from streams.overlay import Overlay
 from streams.rules import Rules
 from streams.state import PartitionState
@@ -37,7 +39,7 @@ class Packet:
     record: Record
     kind: PacketKind
     header: Header
-    columns: Columns | None
+    body: Body | None
     policies: PolicySet | None
     below_ms: int = 0
     watermark_ms: int = 0
@@ -119,16 +121,26 @@ def gather(records: Sequence[Record], states: Mapping[int, PartitionState], look
         if overlay is None:
             overlay = overlays[record.partition] = Overlay(states[record.partition])
         packet = _packet(record, overlay, lookups)
-        packet.below_ms = overlay.watermark_ms
-        if packet.columns is not None:
-            received = packet.columns.received_ms
-            clamped = np.minimum(received[valid_times(received)], record.appended_ms)
-            overlay.watermark_ms = max(overlay.watermark_ms, int(clamped.max(initial=0)))
+        if packet.body is not None:
             packet.first_row, packet.count = row, packet.header.count
             row += packet.count
-        packet.watermark_ms = overlay.watermark_ms
         out.append(packet)
-    return Gathered(out, _rows(out), overlays)
+    rows = _rows(out)
+    _watermarks(out, rows, overlays)
+    return Gathered(out, rows, overlays)
+
+
+def _watermarks(out: Sequence[Packet], rows: Rows, overlays: Mapping[int, Overlay]) -> None:
+    """The watermark below and after each packet: the highest of its times, each clamped to the broker's."""
+    clamped = np.where(valid_times(rows.received_ms), rows.time_ms, 0)
+    starts = [packet.first_row for packet in out if packet.count]
+    highest = iter(np.maximum.reduceat(clamped, starts).tolist() if starts else ())
+    for packet in out:
+        overlay = overlays[packet.record.partition]
+        packet.below_ms = overlay.watermark_ms
+        if packet.count:
+            overlay.watermark_ms = max(overlay.watermark_ms, next(highest))
+        packet.watermark_ms = overlay.watermark_ms
 
 
 def _packet(record: Record, overlay: Overlay, lookups: Lookups) -> Packet:
@@ -136,56 +148,57 @@ def _packet(record: Record, overlay: Overlay, lookups: Lookups) -> Packet:
         header = packets.header(record.value)
         if overlay.saw(header.writer, header.seq):
             return Packet(record, PacketKind.COPY, header, None, None)
-        header, columns = packets.decode(record.value)
+        body = packets.body(record.value, header)
     except BadPacket:
         return Packet(record, PacketKind.BAD, BAD_HEADER, None, None)
     policies = lookups.policies(header.policy)
     overlay.see(header.writer, header.seq)
-    return Packet(record, PacketKind.FIRST, header, columns, policies)
+    return Packet(record, PacketKind.FIRST, header, body, policies)
 
 
 def _rows(out: Sequence[Packet]) -> Rows:
-    first = [(n, p, p.columns) for n, p in enumerate(out) if p.columns is not None]
-    counts = [p.count for _, p, _ in first]
+    first = [(n, p, p.body) for n, p in enumerate(out) if p.body is not None]
+    counts = np.array([p.count for _, p, _ in first], np.int64)
+    total = int(counts.sum())
 
-    def spread(values: Sequence[int], dtype: type) -> npt.NDArray[np.int64]:
+    def spread(values: Sequence[int], dtype: Any = np.int64) -> npt.NDArray[Any]:
         return np.repeat(np.array(values, dtype), counts)
 
-    def joined(arrays: Sequence[npt.NDArray[np.generic]], empty: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return np.concatenate(arrays) if arrays else empty
+    def joined(columns: Iterable[bytes], dtype: Any) -> npt.NDArray[Any]:
+        return np.frombuffer(b"".join(columns), dtype)
 
-    received = joined([c.received_ms for _, _, c in first], np.zeros(0, np.int64)).astype(np.int64)
-    site = joined([c.site for _, _, c in first], np.zeros(0, np.uint32)).astype(np.uint32)
+    def texts(lists: Iterable[list[str]]) -> pa.StringArray:
+        return pa.array(list(chain.from_iterable(lists)), pa.string())
+
+    received = joined((b.received_ms for _, _, b in first), "<i8")
+    site = joined((b.site for _, _, b in first), "<u4")
     versions: dict[bytes, PolicySet] = {p.header.policy: p.policies for _, p, _ in first if p.policies}
     numbered = {version: number for number, version in enumerate(versions)}
-    version = spread([numbered[p.header.policy] for _, p, _ in first], np.int64)
+    version = spread([numbered[p.header.policy] for _, p, _ in first])
     encoded = pc.dictionary_encode(pa.array((version << 32) | site.astype(np.int64)))
-    scopes: list[tuple[bytes, Rules | None]] = []
     names = list(versions)
+    scopes: list[tuple[bytes, Rules | None]] = []
+    remembered = caches()
     for pair in encoded.dictionary.to_pylist():
         name, number = names[pair >> 32], pair & 0xFFFFFFFF
-        policy = versions[name].of(number)
-        scopes.append((name, None if policy is None else Rules.of(number, policy)))
-
-    def texts(lists: Sequence[list[str]]) -> pa.StringArray:
-        return pa.array([text for one in lists for text in one], pa.string())
-
-    queries = "\n".join([c.query for _, _, c in first])
+        scopes.append((name, remembered.rules_of(name, number, versions[name])))
+    starts = np.cumsum(counts) - counts
+    queries = "\n".join([b.query for _, _, b in first])
     return Rows(
-        packet=spread([n for n, _, _ in first], np.int64),
-        index=joined([np.arange(n, dtype=np.uint32) for n in counts], np.zeros(0, np.uint32)).astype(np.uint32),
-        writer=spread([p.header.writer for _, p, _ in first], np.uint64).astype(np.uint64),
-        seq=spread([p.header.seq for _, p, _ in first], np.uint64).astype(np.uint64),
-        partition=spread([p.record.partition for _, p, _ in first], np.uint64).astype(np.uint64),
+        packet=spread([n for n, _, _ in first]),
+        index=(np.arange(total) - np.repeat(starts, counts)).astype(np.uint32),
+        writer=spread([p.header.writer for _, p, _ in first], np.uint64),
+        seq=spread([p.header.seq for _, p, _ in first], np.uint64),
+        partition=spread([p.record.partition for _, p, _ in first], np.uint64),
         scope=encoded.indices.to_numpy().astype(np.int64),
         scopes=scopes,
         received_ms=received,
-        time_ms=np.minimum(received, spread([p.record.appended_ms for _, p, _ in first], np.int64)),
+        time_ms=np.minimum(received, spread([p.record.appended_ms for _, p, _ in first])),
         site=site,
-        flags=joined([c.flags for _, _, c in first], np.zeros(0, np.uint16)).astype(np.uint16),
-        address=joined([c.address for _, _, c in first], np.zeros((0, 16), np.uint8)).astype(np.uint8),
-        agent=texts([c.agent for _, _, c in first]),
-        language=texts([c.language for _, _, c in first]),
-        hints=texts([c.hints for _, _, c in first]),
+        flags=joined((b.flags for _, _, b in first), "<u2"),
+        address=joined((b.address for _, _, b in first), np.uint8).reshape(total, 16),
+        agent=texts(b.agent for _, _, b in first),
+        language=texts(b.language for _, _, b in first),
+        hints=texts(b.hints for _, _, b in first),
         query=pc.split_pattern(pa.array([queries]), "\n").flatten() if first else pa.array([], pa.string()),
     )

@@ -58,17 +58,17 @@ def state_before(client: Client, partition: int, generation: int, offset: int) -
 
 
 def _visits(client: Client, before: str, watermark_ms: int) -> list[tuple[object, ...]]:
-    columns = []
-    for column in VISIT_STATE_COLUMNS:
-        if column == "visit_id":
-            columns.append("visit_id")
-            continue
-        last = f"argMax(`{column}`, {_place})"
-        columns.append(f"toUnixTimestamp64Milli({last})" if column in _moments else last)
+    # one argMax of a tuple: a row is compared and kept once, not column by column
+    latest = ", ".join(f"`{column}`" for column in VISIT_STATE_COLUMNS)
+    columns = (
+        f"toUnixTimestamp64Milli(latest.{n})" if column in _moments else f"latest.{n}"
+        for n, column in enumerate(VISIT_STATE_COLUMNS, 1)
+    )
     rows = client.query(
-        f"SELECT {', '.join(f'{sql} AS c{n}' for n, sql in enumerate(columns))} FROM events "
+        f"SELECT {', '.join(f'{sql} AS c{n}' for n, sql in enumerate(columns))} FROM ("
+        f"SELECT argMax(({latest}), {_place}) AS latest FROM events "
         f"WHERE {before} AND visit_id != 0 AND visit_last > {_moment(watermark_ms - VISIT_MS)} "
-        f"AND time > {_moment(watermark_ms - 2 * VISIT_MS)} GROUP BY visit_id"
+        f"AND time > {_moment(watermark_ms - 2 * VISIT_MS)} GROUP BY visit_id)"
     ).result_rows
     return [tuple(row) for row in rows]
 

@@ -19,6 +19,9 @@ from infra.service.clickhouse import Client, quote
 __all__ = ["GenerationError", "KafkaError", "Topic", "TopicReplaced", "generation_of"]
 
 TIMEOUT_MS = 10_000
+RECONNECT_MS = (
+    1_000  # longest pause between two tries to connect; the client's own grows to 30 s while a broker is away
+)
 
 
 class TopicReplaced(RuntimeError):
@@ -74,7 +77,11 @@ class Topic:
 
     def _ask(self) -> KafkaAdminClient:
         if self._admin is None:
-            self._admin = KafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=TIMEOUT_MS)
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=self._servers,
+                request_timeout_ms=TIMEOUT_MS,
+                reconnect_backoff_max_ms=RECONNECT_MS,
+            )
         return self._admin
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,13 +46,14 @@ SESSION, HEARTBEAT = 6.0, 0.5  # seconds
 FOR_EVER = 7 * 24 * 3600.0  # ClickHouse may be away for so long before the broker is left
 LOOK = 0.5  # seconds between two looks at whether it goes on
 STUCK = 120.0  # seconds at one batch, while ClickHouse answers, after which it is made anew
-STOP = 5.0  # seconds that one application has to end in
+STOP = 30.0  # seconds that a failed application has to end in
 AGAIN_FIRST, AGAIN_LAST = 1.0, 30.0  # seconds before it is made anew
-IN_VAIN = 10  # times that it was made anew without a batch stored, after which only a new process helps
+AWAY_LAST = 5.0  # the same while it fails because Kafka is away
+LASTING = 60.0  # seconds after which a life counts as a good one
+IN_VAIN = 10  # short lives in a row, after which only a new process helps
 
 rows_stored = counter("video_results", "rows", "Rows stored of the video path", ["table"])
 failures = counter("video_results", "failures", "Times that the part of the video results was made anew")
-
 
 Row = Callable[[bytes], dict[str, Any]]
 
@@ -156,9 +156,9 @@ class App(faust.App):
 class _Reading:
     """One life of the application. It begins with `start`, once, and lasts until `failure` says otherwise or `stop`."""
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self.store = Store(settings, Patience(stop))
-        self.batches = 0  # stored
+    def __init__(self, settings: Settings) -> None:
+        self._patience = Patience()
+        self.store = Store(settings, self._patience)
         self._failure = ""
         self._busy: dict[str, float] = {}
         # Threads of its own: whatever hangs in them is left behind with this life.
@@ -174,6 +174,7 @@ class _Reading:
 
     async def stop(self, seconds: float) -> bool:
         """Ends; what is not stored is read again by the next. Whether it has ended in time."""
+        self._patience.stop.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         try:
             await asyncio.wait_for(self.app.stop(), seconds)
@@ -210,7 +211,6 @@ class _Reading:
                     return
                 finally:
                     self._busy.pop(name, None)
-                self.batches += 1
                 for event in events:
                     message = event.message
                     self.app.stored[message.tp] = max(self.app.stored.get(message.tp, 0), message.offset + 1)
@@ -226,10 +226,9 @@ class VideoResults:
     Where the application fails it is made anew, after a while; the process and its other parts do not notice.
     """
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        """`stop`: set when the process is told to stop."""
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stop = stop
+        self._stopping = False
         self._reading: _Reading | None = None
         self._task: asyncio.Task[None] | None = None
         self._problem = "starting"
@@ -242,6 +241,7 @@ class VideoResults:
 
     async def stop(self, seconds: float) -> None:
         """Ends, within `seconds`."""
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -253,10 +253,10 @@ class VideoResults:
         """A check for /livez: only a new process would help."""
         if self._broken:
             return f"video results: {self._broken}"
-        if self._task is not None and self._task.done() and not self._stop.is_set():
+        if self._task is not None and self._task.done() and not self._stopping:
             return "the video results are not read any more"
         if self._in_vain >= IN_VAIN:
-            return f"the video results have failed {self._in_vain} times in a row, lately: {self._problem}"
+            return f"the video results have failed {self._in_vain} times in a row, last: {self._problem}"
         return ""
 
     def ready(self) -> str:
@@ -271,7 +271,8 @@ class VideoResults:
     async def _read(self) -> None:
         wait = AGAIN_FIRST
         while not self._broken:
-            reading = self._reading = _Reading(self._settings, self._stop)
+            began = time.monotonic()
+            reading = self._reading = _Reading(self._settings)
             error: BaseException | None = None
             try:
                 await reading.start()
@@ -281,19 +282,18 @@ class VideoResults:
                 self._problem, error = reading.failure(), reading.app.crash_reason
             except Exception as failed:
                 self._problem, error = f"cannot start: {type(failed).__name__}", failed
-            if self._stop.is_set():
-                return
             failures.inc()
             log.error("video_results_failed", why=self._problem, **(describe(error) if error else {}))
-            if reading.batches:
+            if time.monotonic() - began > LASTING:
                 wait, self._in_vain = AGAIN_FIRST, 0
-            if not isinstance(error, KafkaError | OSError):  # being away is no failure of ours
+            away = isinstance(error, KafkaError | OSError)
+            if not away:
                 self._in_vain += 1
             if not await reading.stop(STOP):
                 # What is left of it may stay in the group, and then nobody else gets its partitions.
                 self._broken = f"{self._problem}, and cannot be ended"
             await asyncio.sleep(wait)
-            wait = min(wait * 2, AGAIN_LAST)
+            wait = min(wait * 2, AWAY_LAST if away else AGAIN_LAST)
 
 
 def _application(settings: Settings) -> App:

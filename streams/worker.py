@@ -84,7 +84,7 @@ async def work(settings: Settings, stop: threading.Event, health: Health) -> Non
         stopping.set()
 
     on_stop(begin, deadline=DEADLINE, loop=loop)
-    videos = VideoResults(settings, stop)
+    videos = VideoResults(settings)
     health.live = videos.alive
     videos.start()
     await asyncio.gather(_events(settings, stop, stopping, health, videos), _ended(videos, stopping))

@@ -26,6 +26,7 @@ User = Literal["service", "dashboard"]
 # One block per insert, so that a MergeTree partition gets one part; newer servers default to async_insert=1.
 INSERT_SETTINGS = {
     "async_insert": 0,
+    "max_threads": 1,
     "max_insert_threads": 1,
     "max_insert_block_size": 1 << 20,
     "min_insert_block_size_rows": 1 << 20,

@@ -79,6 +79,13 @@ class Settings(BaseSettings):
         256 << 20, ge=1 << 20, description="events waiting for Kafka; beyond it requests are answered 503"
     )
     collector_body_bytes: int = Field(8 << 20, ge=1024, description="longest body; beyond it the answer is 413")
+    collector_proxies: str = Field("", description="networks of trusted proxies, comma between; empty for none")
+    collector_proxy_headers: str = Field(
+        "x-forwarded-for", description="headers in which trusted proxies name the visitor's address, comma between"
+    )
+    collector_proxy_order: str = Field(
+        "last", pattern="^(last|first)$", description="end of such a header's list that is read first"
+    )
     collector_connections: int = Field(20_000, ge=1, description="open connections of one collector process")
     collector_head_seconds: float = Field(10.0, gt=0, description="longest time a request's head may take")
     collector_body_seconds: float = Field(60.0, gt=0, description="longest time a whole request may take")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 from infra.service.logs import logger
@@ -27,7 +28,9 @@ def on_stop(
     """
     began = threading.Event()
 
-    def expire() -> None:
+    def watch() -> None:
+        log.info("stopping", deadline_seconds=deadline)
+        time.sleep(deadline)
         log.error("stop_deadline_passed", seconds=deadline)
         os._exit(DEADLINE_STATUS)
 
@@ -35,10 +38,8 @@ def on_stop(
         if began.is_set():
             return
         began.set()
-        log.info("stopping", deadline_seconds=deadline)
-        timer = threading.Timer(deadline, expire)
-        timer.daemon = True
-        timer.start()
+        # The main thread may have been interrupted while it wrote to the log, which cannot be entered twice.
+        threading.Thread(target=watch, name="stopping", daemon=True).start()
         stop()
 
     for number in STOP_SIGNALS:

@@ -52,7 +52,7 @@ def application(folder: Path, largest: int, jobs: Jobs, states: States, health: 
         except Away:
             raise Problem(503, "the jobs' states cannot be read now", retry_after=RETRY_SECONDS) from None
         if found is None:
-            raise Problem(404, "there is no such job")
+            raise Problem(404, "there is no such job, or it was accepted so lately that its state is not stored yet")
         return _json(found, 200, {"Cache-Control": "no-store"})
 
     async def about(request: Request) -> Response:

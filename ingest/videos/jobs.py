@@ -90,6 +90,7 @@ class Jobs:
                         request_timeout_ms=int(ACKNOWLEDGED * 400),
                         delivery_timeout_ms=int(ACKNOWLEDGED * 900),
                         bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
+                        reconnect_backoff_max_ms=2_000,
                         allow_auto_create_topics=False,
                         metrics_enabled=False,
                     )

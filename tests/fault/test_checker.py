@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infra.books import Books, balance
-from infra.load.journal import HEADER, MAGIC, RECORD, Fate, Outcome, read
+from infra.load.journal import HEADER, MAGIC, RECORD, Fate, Journal, Outcome, read
 from infra.load.numbers import page_view_id
 from infra.load.sql import Sql
 from infra.service.settings import Settings
@@ -52,6 +52,7 @@ def right_rows() -> list[Row]:
 
 
 def journal(path: Path, outcomes: dict[int, Outcome], fates: dict[int, Fate]) -> Path:
+    """One request per event, each sent after the one before was answered."""
     records: list[tuple[int, int, int, int, int]] = []
     for number in range(EVENTS):
         sent = number * GAP_MS
@@ -60,6 +61,15 @@ def journal(path: Path, outcomes: dict[int, Outcome], fates: dict[int, Fate]) ->
         if outcome is not Outcome.UNKNOWN:
             records.append((number, sent + GAP_MS // 2, outcome, 0, 204))
     path.write_bytes(HEADER.pack(MAGIC, START, 1, 0) + np.array(records, RECORD).tobytes())
+    return path
+
+
+def one_request(path: Path) -> Path:
+    """All events as the items of one bulk."""
+    book = Journal(path, seed=1, first=0)
+    book.sent(0, bytes([Fate.STORED]) * EVENTS)
+    book.ended(0, [Outcome.ACKNOWLEDGED] * EVENTS, 200)
+    book.close()
     return path
 
 
@@ -77,9 +87,11 @@ class Tables:
         outcomes: dict[int, Outcome] | None = None,
         fates: dict[int, Fate] | None = None,
         excluded: int = 0,
+        bulk: bool = False,
     ) -> Books:
         """Fill the tables and hold the books. packets: (partition, seq) -> number of rows in place of one, each with
-        the counts of a whole packet; None: none. excluded: so many events of the first packet count as excluded."""
+        the counts of a whole packet; None: none. excluded: so many events of the first packet count as excluded.
+        bulk: all events were sent in one request."""
         for table in ("events", "packets", "rejects"):
             self.sql.raw(f"TRUNCATE TABLE {table}")
         values = ", ".join(row.values() for row in rows)
@@ -96,7 +108,9 @@ class Tables:
             "INSERT INTO packets (`partition`, generation, `offset`, writer, seq, kind, received, stored, excluded)"
             f" VALUES {', '.join(written)}"
         )
-        path = journal(self._folder / "journal", outcomes or {}, fates or {})
+        path = self._folder / "journal"
+        path.unlink(missing_ok=True)
+        path = one_request(path) if bulk else journal(path, outcomes or {}, fates or {})
         return balance(read([path]), self.sql)
 
 
@@ -169,6 +183,15 @@ def test_a_changed_order_of_packets_is_found(tables: Tables) -> None:
     books = tables.balance(rows)
     assert (books.lost, books.doubled) == (0, 0)
     assert books.reordered >= PER_PACKET
+    assert any("after what was sent after them" in finding for finding in books.findings)
+
+
+def test_a_changed_order_within_a_request_is_found(tables: Tables) -> None:
+    """Nothing was acknowledged before anything else was sent, yet the items of a bulk have an order."""
+    assert tables.balance(right_rows(), bulk=True).right
+    rows = right_rows()
+    rows[0], rows[PARTITIONS] = replace(rows[0], index=1), replace(rows[PARTITIONS], index=0)
+    books = tables.balance(rows, bulk=True)
     assert any("after what was sent after them" in finding for finding in books.findings)
 
 

@@ -39,5 +39,7 @@ def test_two_of_each_fault(name: str, tmp_path: Path) -> None:
     found = run(name, [fault], tmp_path, Plan(kills=kills, seed=2, rate=300, outages=2, away=AWAY), print)
     held(found, 1_000)
     assert len(found.done) == 2 * len(fault.kinds)
+    if name == "zombie":
+        assert sum(done.details["fenced_inserts"] for done in found.done) > 0, "no zombie tried to write"
     if found.videos is not None:
         assert found.videos.done == found.videos.jobs > 0

@@ -6,14 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from gpu_workers.nvml import Nvml
+from schemas.videos import NvmlState
 from tests.clips import cues, load, small
 
 TOP = Path(__file__).parents[2]
 
 
 def thumbnail(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run("thumbnail", *arguments)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VEILSTREAM_")}
-    command = [sys.executable, "-m", "infra.cli", "thumbnail", *map(str, arguments)]
+    command = [sys.executable, "-m", "infra.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -50,8 +58,29 @@ def test_a_bad_file_is_an_error_with_a_reason(tmp_path: Path) -> None:
     assert "bad.mp4" in done.stderr
 
 
-def test_the_engine_cuda_says_that_it_is_not_there(tmp_path: Path) -> None:
-    done = thumbnail(tmp_path / "any.mp4", "--out", tmp_path, "--engine", "cuda")
-    assert done.returncode == 2
-    assert "cuda is not available" in done.stderr
+@pytest.mark.parametrize("engine", ["cuda", "cuda-cli"])
+def test_an_engine_that_is_not_there_is_an_error_in_a_line(engine: str, tmp_path: Path) -> None:
+    if Nvml().snapshot().state is NvmlState.OK:
+        pytest.skip("there is a GPU")
+    done = thumbnail(small(tmp_path / "clip.mp4"), "--out", tmp_path, "--engine", engine, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["reason"] == "crashed"
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_makes_what_the_cpu_makes(tmp_path: Path) -> None:
+    clip = small(tmp_path / "clip.mp4")
+    for engine in ("cpu", "cpu-cli"):
+        done = thumbnail(clip, "--out", tmp_path / engine, "--engine", engine, "--json")
+        assert json.loads(done.stdout)["engine"] == engine
+    for path in (tmp_path / "cpu").iterdir():
+        assert path.read_bytes() == (tmp_path / "cpu-cli" / path.name).read_bytes()
+
+
+def test_gpus_are_told_without_one_too() -> None:
+    done = run("gpus", "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert answer["nvml"] in list(NvmlState)
+    assert (answer["nvml"] == "ok") == bool(answer["gpus"])
+    assert run("gpus").stdout

@@ -149,9 +149,17 @@ def test_progress_is_the_age_of_the_last_mark() -> None:
 
 PROCESS = """
 import asyncio, sys, threading, time
+from infra.service.logs import logger
 from infra.service.signals import on_stop
+log = logger("busy")
 kind, deadline = sys.argv[1], float(sys.argv[2])
 if kind == "thread":
+    stop = threading.Event()
+    on_stop(stop.set, deadline=deadline)
+    print("up", flush=True)
+    while not stop.is_set():
+        log.info("busy")
+elif kind == "quiet":
     stop = threading.Event()
     on_stop(stop.set, deadline=deadline)
     print("up", flush=True)
@@ -171,7 +179,7 @@ print("stopped gracefully", flush=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("kind", ["thread", "loop"])
+@pytest.mark.parametrize("kind", ["thread", "quiet", "loop"])
 def test_a_signal_stops_gracefully(kind: str, number: signal.Signals) -> None:
     status, output = stopped(kind, 60, number)
     assert status == 0

@@ -224,12 +224,13 @@ def test_a_part_that_never_comes_up_is_told_with_its_log(beside: Settings) -> No
 
 
 def test_a_crash_loop_goes_on_and_is_visible(beside: Settings, tmp_path: Path) -> None:
-    mended = tmp_path / "mended"
-    script = f"test -e {mended} && exec sleep 600; exit 3"
-    stack = scripted(Stack(beside, [], owned=True), script, lambda: "" if mended.exists() else "not yet")
+    mended, begun = tmp_path / "mended", tmp_path / "begun"
+    script = f"test -e {mended} && touch {begun} && exec sleep 600; exit 3"
+    stack = scripted(Stack(beside, [], owned=True), script, lambda: "" if begun.exists() else "not yet")
     mended.touch()
     with stack:
         mended.unlink()
+        begun.unlink()
         stack.kill("flaky")
         wait("it failed several times", lambda: stack.status()[0].restarts > 3)
         assert not stack.status()[0].ready
@@ -255,10 +256,10 @@ def test_a_running_stack_is_not_changed_by_other_settings(beside: Settings) -> N
 
 def test_a_server_elsewhere_takes_the_place_of_a_local_one(beside: Settings) -> None:
     values = {"clickhouse_url": "http://192.0.2.1:8123", "kafka": "192.0.2.2:9092"}
-    assert Stack(beside.model_copy(update=values)).names() == ["collector", "worker"]
+    assert Stack(beside.model_copy(update=values)).names() == ["collector", "worker", "videos", "media"]
     many = beside.model_copy(update={"collector_processes": 3})
     names = Stack(many).names()
-    assert names == ["kafka", "front", "collector-1", "collector-2", "collector-3", "worker"]
+    assert names == ["kafka", "front", "collector-1", "collector-2", "collector-3", "worker", "videos", "media"]
     ports = [port.number for part in Stack(many).parts for port in part.ports]
     assert len(ports) == len(set(ports))
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from ingest import bulk
 from ingest.directory import Directory
@@ -183,3 +185,54 @@ def test_headers_go_to_every_item(directory: Directory) -> None:
 def test_places_in_the_list_are_those_sent(directory: Directory, tmp_path: Path) -> None:
     _, events = read(directory, {"requests": [None, "", GOOD, "?idsite=9&rec=1", GOOD]})
     assert [event.index for event in events] == [2, 4]
+
+
+odd = st.sampled_from(
+    [
+        *("idsite=1", "idsite=2", "idsite=3", "idsite=", "idsite", "id%73ite=2", "xidsite=9", "idsite=01"),
+        *("rec=1", "rec=0", "rec", "r%65c=1", "url=http%3A%2F%2Fa", "url=a?rec=1&b", "", "=", "a%5Bb%5D=1", "%=%"),
+        *("send_image=0", "send_image", f"token_auth={WRITER}", "token_auth=x", "token%5Fauth=y", "a=b#c", "a b", "ä"),
+        *("e_n=a%26b", "a=%e4", "\x00", "\x7f=1", "?idsite=2", "flag&", "\ud800"),
+    ]
+)
+plain = st.sampled_from(
+    ["idsite=1", "idsite=2", "idsite=3", "rec=1", "rec", "xrec=1", "url=a?rec=1", "", "a=%e4", "=b"]
+)
+starts = st.sampled_from(["?", "?", "?", "", "http://a/matomo.php?", "a?b?", "??"])
+
+
+def items_of(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda start, some: start + "&".join(some), starts, st.lists(parts, max_size=6))
+
+
+@settings(max_examples=300)
+@example(["?rec&idsite=1", "?recx=1&idsite=1", "idsite=1&rec=1", "?rec=1&idsite=1"], "", False)
+@example(["?idsite=1&rec=1&idsite=3", "?xidsite=1&rec=1", "?idsite=1"], "", False)
+@example(["?idsite=1&rec=1&id%73ite=2"], "", False)
+@example(["?%69dsite=2&rec=1&idsite=1", "?idsite=1&rec=1#&idsite=2", "?idsite=1&rec=1&a= "], "", False)
+@given(
+    st.one_of(
+        st.lists(items_of(plain), max_size=5), st.lists(st.one_of(items_of(odd), st.none(), st.just(7)), max_size=5)
+    ),
+    st.sampled_from(["", WRITER, SUPERUSER, "wrong", "anonymous"]),
+    st.booleans(),
+)
+def test_items_judged_together_are_judged_as_each_alone(
+    directory: Directory, items: list[Any], token: str, signals: bool
+) -> None:
+    body = {"requests": items, "token_auth": token}
+    fields = {"dnt": b"1", "user_agent": b"x"} if signals else {}
+    found, events = read(directory, body, **fields)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "_common", lambda _items: False)
+        expected, thorough = read(directory, body, **fields)
+    assert events == thorough
+    assert found == expected
+
+
+def test_a_bulk_of_the_common_form_needs_no_thorough_look(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "judge", None)
+    found, _ = read(directory, {"requests": [GOOD, "?rec=1&url=%7B&idsite=2", GOOD], "token_auth": WRITER})
+    assert len(found.events) == 3

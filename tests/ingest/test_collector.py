@@ -304,6 +304,31 @@ def test_the_broker_may_be_away(settings: Settings, start_collector: Starter, st
     assert set(numbers) == senders.acknowledged | senders.unknown
 
 
+def test_the_direct_way_is_left_at_a_failure_and_taken_again(
+    settings: Settings, start_collector: Starter, stack: Stack
+) -> None:
+    def direct(what: str) -> float:
+        name = f"veilstream_collector_direct_{what}_total "
+        (line,) = [line for line in admin(settings, "/metrics")[1].splitlines() if line.startswith(name)]
+        return float(line.removeprefix(name))
+
+    collector = start_collector(settings)
+    with Senders(settings) as senders:
+        wait(lambda: direct("records") > 20)
+        stack.stop_part("kafka")
+        wait(lambda: direct("failures") >= 1)
+        stack.start_part("kafka")
+        before, acknowledged = direct("records"), len(senders.acknowledged)
+        wait(lambda: direct("records") > before + 20)
+        wait(partial(senders.have, acknowledged + 20))
+    assert collector.stop() == 0
+    log = read_log(settings)
+    log.check_names()
+    numbers = log.numbers()
+    assert len(numbers) == len(set(numbers))
+    assert set(numbers) == senders.acknowledged | senders.unknown
+
+
 def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collector: Starter, stack: Stack) -> None:
     stack.stop_part("kafka")
     start_collector(settings, wait=False)

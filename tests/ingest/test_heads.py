@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -54,10 +55,11 @@ async def exchanged(collector: Running, pieces: list[bytes]) -> tuple[bytes, lis
     Dates and moments are taken out.
     """
     client = await collector.connect()
-    for piece in pieces:
-        client.send(piece)
-        await asyncio.sleep(0.001)
-    client.writer.write_eof()
+    with suppress(RuntimeError):  # the server has closed already
+        for piece in pieces:
+            client.send(piece)
+            await asyncio.sleep(0.001)
+        client.writer.write_eof()
     answer = re.sub(rb"Date: [^\r]*\r\n", b"", await client.closed())
     client.close()
     found = [msgspec.structs.replace(event, received_ms=0) for event in collector.delivery.events()]
@@ -99,7 +101,7 @@ def test_answers_and_events_are_those_of_the_parser(name: str, tmp_path: Path, m
 
 @pytest.mark.parametrize(
     ("name", "kept"),
-    [(name, name not in ("idempotent", "close", "empty body", "body", "h2c", "expect")) for name in HEADS],
+    [(name, name not in ("idempotent", "close", "body", "h2c", "expect")) for name in HEADS],
 )
 def test_which_heads_are_remembered(name: str, kept: bool, tmp_path: Path) -> None:
     async def inside() -> None:

@@ -12,7 +12,7 @@ import uvloop
 from ingest.exchange import Exchange
 from ingest.packing import Pace, Packing
 from ingest.reports import Books
-from ingest.requests import Row
+from ingest.requests import Row, size_of
 from schemas.packets import decode, header
 from tests.ingest.memory import MemoryDelivery, until
 
@@ -64,7 +64,7 @@ class Bench:
     def add(self, partition: int, waiting: Waiting | None = None, query: str = "q") -> Waiting:
         waiting = waiting or Waiting()
         row: Row = (1, partition + 1, bytes(16), 0, 0, "", "", "", query, b"", 1, 0)
-        self.packing.add(partition, row, cast(Exchange, waiting))
+        self.packing.add(partition, row, size_of(row), cast(Exchange, waiting))
         return waiting
 
     def sent(self) -> list[tuple[int | None, int, int]]:

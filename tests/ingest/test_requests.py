@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingest import requests
 from ingest.directory import Directory
-from ingest.requests import Refused, judge, merged, single
+from ingest.requests import Refused, judge, merged, plain, single
 from schemas import parameters
 from schemas.packets import Event, Flag, Repeat, Role
 from schemas.reasons import Invalid
@@ -236,26 +236,37 @@ pieces = st.sampled_from(
 )
 
 
+COMMON = [b"idsite=1&rec=1&url=a", b"rec=1&idsite=77&send_image=0&a=%e4%20b", b"idsite=1&rec=1&send_image=0&url=x"]
+
+
+@pytest.mark.parametrize("query", COMMON)
+def test_a_query_of_the_common_form_takes_the_quick_way(directory: Directory, query: bytes) -> None:
+    assert plain(b"&" + query, directory, False) is not None
+
+
 @given(st.lists(pieces, max_size=9), st.booleans())
-def test_the_quick_way_judges_as_the_thorough_one(directory: Directory, parts: list[str], referer: bool) -> None:
+def test_the_quick_way_judges_as_the_thorough_one_or_leaves_it_to_that(
+    directory: Directory, parts: list[str], referer: bool
+) -> None:
     query = "&".join(parts).encode()
-    fields = {"referer": b"http://r/"} if referer else {}
-    outcome = single(query, fields, ADDRESS, 0, directory)
-    judged = judge(query, directory, "", fields.get("referer"))
-    if isinstance(judged, Refused):
-        assert outcome == judged
+    found = plain(b"&" + query, directory, referer)
+    if found is None:
         return
-    assert not isinstance(outcome, Refused)
-    partition, row, quiet = outcome
-    assert (partition, row[1], row[3], row[4], row[8]) == (
-        judged.place.partition,
-        judged.place.site,
-        judged.role,
-        judged.flags,
-        judged.query,
-    )
-    assert quiet == (judged.special.get(b"send_image") == b"0")
-    assert parameters.integer(parameters.parse(query.decode()).get("idsite")) == row[1] or "idsite" in parts
+    judged = judge(query, directory, "", b"http://r/" if referer else None)
+    assert not isinstance(judged, Refused)
+    assert found == (judged.place, judged.query, judged.special.get(b"send_image") == b"0")
+    assert (judged.role, judged.flags) == (0, 0)
+    # where client hints in headers give way, the service looks for the name alone
+    assert (b"uadata" in judged.special) == ("&uadata=" in "&" + judged.query)
+
+
+@pytest.mark.parametrize("piece", ["%75adata=1", "a&", "&&", "#x", "a%20b=1", "\x7f=1", "x=\x00", "a=b=c"])
+def test_odd_pieces_change_nothing_of_that(directory: Directory, piece: str) -> None:
+    for query in (f"{piece}&idsite=1&rec=1", f"idsite=1&{piece}&rec=1", f"idsite=1&rec=1&{piece}"):
+        if (found := plain(b"&" + query.encode(), directory, False)) is not None:
+            judged = judge(query.encode(), directory)
+            assert not isinstance(judged, Refused)
+            assert found == (judged.place, judged.query, False)
 
 
 @given(st.text(), st.text())

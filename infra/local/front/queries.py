@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from infra.local.front.access import ReadOnlyRules
 from infra.local.front.arrow import check_complete
@@ -94,6 +95,7 @@ class Queries:
         exchange.reply.timezone = asked.get("session_timezone") or self._engine.facts.timezone
         if reads_only:
             self._rules.database(query.database)
+            settings["max_threads"] = str(limits.dashboard_threads)
             settings["readonly"] = "1"
         if exchange.reads_only and exchange.request.external:
             raise FrontError(READONLY, "Cannot create external tables in readonly mode")
@@ -161,7 +163,8 @@ class Queries:
             raise _several_statements()
         output = output_of(sql, self._engine.facts.formats)
         if kind == "READ_ONLY":
-            with self._running.execute(exchange.query):
+            turn = self._running.turn(exchange.query) if exchange.account.reads_only else nullcontext()
+            with turn, self._running.execute(exchange.query):
                 exchange.query.check()
                 return "read", self._results.send(session, output, exchange)
         if exchange.reads_only:

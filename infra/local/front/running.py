@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from infra.local.front.errors import (
@@ -23,6 +24,7 @@ from infra.local.front.lexer import literal
 
 SHOWN_QUERY = 4096  # characters of a query that the list keeps
 RETRY = 0.02  # seconds between two attempts to kill in the engine
+TURN_LOOK = 0.25  # seconds after which a query that waits for its turn looks whether it was killed
 
 
 @dataclass(slots=True, eq=False)
@@ -50,13 +52,14 @@ class Query:
 class Running:
     """The list of running queries. ``kill_in_engine`` kills by tag what the engine runs, without waiting."""
 
-    def __init__(self, kill_in_engine: Callable[[str], None], *, at_once: int) -> None:
+    def __init__(self, kill_in_engine: Callable[[str], None], *, at_once: int, dashboards_at_once: int) -> None:
         self._kill_in_engine = kill_in_engine
         self._queries: dict[str, Query] = {}
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._slots = threading.BoundedSemaphore(at_once)
         self._at_once = at_once
+        self._turns = threading.Semaphore(dashboards_at_once)
 
     def begin(
         self,
@@ -94,6 +97,17 @@ class Running:
         if not self._slots.acquire(blocking=False):
             raise FrontError(TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {self._at_once}")
         return Execution(query, self._slots)
+
+    @contextmanager
+    def turn(self, query: Query) -> Iterator[None]:
+        """A dashboard's turn, waited for as long as the query may take; raises what killed it meanwhile."""
+        while not self._turns.acquire(timeout=TURN_LOOK):
+            query.check()
+        try:
+            query.check()
+            yield
+        finally:
+            self._turns.release()
 
     def queries(self, user: str | None = None) -> list[Query]:
         with self._lock:

@@ -77,7 +77,11 @@ class Front:
         )
         with self._engine.session() as session:
             session.run(f"CREATE DATABASE IF NOT EXISTS {settings.database} ENGINE = Atomic", "Null")
-        self._running = Running(self._engine.kill, at_once=settings.concurrent_queries)
+        self._running = Running(
+            self._engine.kill,
+            at_once=settings.concurrent_queries,
+            dashboards_at_once=settings.dashboard_queries,
+        )
         self._queries = Queries(self._engine, self._running, settings)
         metrics.RUNNING.set_function(lambda: len(self._running.queries()))
 

@@ -27,7 +27,11 @@ class SettingsError(Exception):
 
 
 class FrontSettings(BaseModel):
-    """Every bound of the front. Sizes are in MiB, times in seconds."""
+    """Every bound of the front. Sizes are in MiB, times in seconds.
+
+    Of the dashboard user's queries so many run at once, on so many threads each, and others wait for their turn: half
+    of the cores are left to inserts, whatever dashboards ask.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,6 +51,8 @@ class FrontSettings(BaseModel):
     dashboard_seconds: float = Field(60, gt=0)
 
     concurrent_queries: int = Field(32, ge=1)
+    dashboard_queries: int = Field(max(1, (os.cpu_count() or 1) // 2), ge=1)
+    dashboard_threads: int = Field(1, ge=1)
     connections: int = Field(256, ge=1)
     head_bytes: int = Field(MEBIBYTE + 65536, ge=8192)
     body_mb: int = Field(256, ge=1)

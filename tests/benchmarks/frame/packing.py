@@ -6,12 +6,12 @@ The clock is that of the events, so the same events give the same packets on any
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from infra.service.settings import Settings
 from ingest.packing import Pace
-from schemas.packets import Builder
+from schemas.packets import EVENT_BYTES, Event, encode
 from schemas.routing import ROUTING_VERSION, partition_of
 from tests.benchmarks.frame.events import Tracked
 
@@ -19,10 +19,22 @@ RATE = 45_000.0  # events per second over all collectors: what one worker core i
 
 
 @dataclass(slots=True)
+class _Open:
+    """size: of the body before compression, in bytes."""
+
+    events: list[Event] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+        self.size += EVENT_BYTES + len(event.agent) + len(event.language) + len(event.hints) + len(event.query)
+
+
+@dataclass(slots=True)
 class _Collector:
     writer: int
     pace: Pace
-    open: dict[int, Builder]
+    open: dict[int, _Open]
     next_seq: dict[int, int]
     flush_at: float = 0.0
 
@@ -52,19 +64,21 @@ class Collectors:
             if not collector.open:
                 collector.flush_at = self._now + collector.pace.delay(self._now)
             partition = partition_of(event.site.id, 0, self._partitions)
-            builder = collector.open.setdefault(partition, Builder())
-            builder.append(
-                start_ms + int((self._now - began) * 1000),
-                event.site.id,
-                event.address,
-                0,
-                0,
-                event.visitor.agent.header,
-                event.visitor.language,
-                "",
-                event.query.replace("&send_image=0", "", 1),
+            packet = collector.open.setdefault(partition, _Open())
+            packet.add(
+                Event(
+                    start_ms + int((self._now - began) * 1000),
+                    event.site.id,
+                    event.address,
+                    0,
+                    0,
+                    event.visitor.agent.header,
+                    event.visitor.language,
+                    "",
+                    event.query.replace("&send_image=0", "", 1),
+                )
             )
-            if builder.size >= self._limit:
+            if packet.size >= self._limit:
                 yield self._close(collector, partition)
             if self._now >= collector.flush_at:
                 yield from self._flush(collector)
@@ -79,7 +93,7 @@ class Collectors:
             yield self._close(collector, partition)
 
     def _close(self, collector: _Collector, partition: int) -> tuple[int, bytes]:
-        builder = collector.open.pop(partition)
+        packet = collector.open.pop(partition)
         seq = collector.next_seq.get(partition, 0)
         collector.next_seq[partition] = seq + 1
-        return partition, builder.encode(collector.writer, seq, self._policy, ROUTING_VERSION)
+        return partition, encode(collector.writer, seq, ROUTING_VERSION, self._policy, packet.events)

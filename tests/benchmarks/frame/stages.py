@@ -73,7 +73,7 @@ def _watch(clock: Clock) -> None:
     from streams import batch, describe, gather, tables, visits
 
     clock.watch(batch, "process", "rest of process")
-    clock.watch(packets, "decode", "decode packets")
+    clock.watch(packets, "body", "decode packets")
     clock.watch(gather, "gather", "gather")
     clock.watch(describe, "describe", "rest of describe")
     clock.watch(describe, "Query", "split query strings")

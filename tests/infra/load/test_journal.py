@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.load.journal import HEADER, RECORD, Fate, Journal, JournalError, Outcome, Watch, read
+from infra.load.journal import HEADER, NEVER, RECORD, Fate, Journal, JournalError, Outcome, Watch, read
 from infra.load.process import LoadProcess
 from tests.infra.load.sink import Answer, Seen, collector, serving
 
@@ -27,6 +27,9 @@ def test_outcomes_are_those_written(tmp_path: Path) -> None:
     assert entries.number.tolist() == [10, 11, 12, 13]
     assert entries.expected.tolist() == [STORED, REFUSED, STORED, STORED]
     assert entries.outcome.tolist() == [Outcome.ACKNOWLEDGED, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.UNKNOWN]
+    assert entries.request.tolist() == [10, 10, 10, 13]
+    assert (entries.ended[:3] >= entries.sent[:3]).all()
+    assert entries.ended[3] == NEVER
 
 
 def test_what_was_sent_is_there_before_anything_is_flushed(tmp_path: Path) -> None:

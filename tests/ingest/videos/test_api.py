@@ -114,6 +114,7 @@ def test_what_is_refused(api: Api, tmp_path: Path) -> None:
 
 
 def test_the_answer_waits_for_the_broker(api: Api, stack: Stack) -> None:
+    assert api.post(path="a.mp4").status == 202  # so that the producer has no other reason to wait
     answers: list[Answer] = []
     sender = threading.Thread(target=lambda: answers.append(api.post(path="a.mp4")))
     stack.kill("kafka", signal.SIGSTOP)
@@ -125,7 +126,7 @@ def test_the_answer_waits_for_the_broker(api: Api, stack: Stack) -> None:
         stack.kill("kafka", signal.SIGCONT)
     sender.join()
     assert [answer.status for answer in answers] == [202]
-    assert [job.id for job in jobs(api.settings)] == [answers[0].body["id"]]
+    assert answers[0].body["id"] in {job.id for job in jobs(api.settings)}
 
 
 def test_what_is_away_is_said(api: Api, stack: Stack) -> None:

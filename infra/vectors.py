@@ -1,0 +1,268 @@
+"""Recorded cases of the tracking API, each put to the function of the deployed stage that decides it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import date
+from functools import cache
+from ipaddress import ip_address
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from ingest import bulk, proxies
+from schemas import addresses, parameters
+from schemas.packets import MAPPED_IPV4, Event, encode
+from schemas.reasons import Invalid
+from schemas.routing import ROUTING_VERSION
+from schemas.sites import PolicySet, SitePolicy
+from schemas.tables import ActionType
+from streams import batch, fields
+from streams.anonymize import urls, visitor_ids
+from streams.state import PartitionState
+
+Case = dict[str, Any]
+
+PASSED, STRICTER, UNDECIDED = "passed", "stricter", "no stage decides this yet"
+NOW_MS = 1_700_000_000_000  # when events of cases happen
+LIST = Path(__file__).with_name("vectors_stricter.json")
+
+# Groups of cases that concern requests, in the order in which they are shown.
+GROUPS = (
+    "bulk_detect",
+    "bulk_parse",
+    "bulk_response",
+    "ip_from_header",
+    "first_ip_from_list",
+    "last_ip_from_list",
+    "ip_sanitize",
+    "visitor_id",
+    "cdt",
+    "local_time",
+    "query_string_parse",
+    "query_string_exclude",
+    "is_look_like_url",
+    "action_extract",
+    "exclude_requests",
+    "ip_excluded",
+    "ip_in_range",
+    "ip_range_sanitize",
+    "ip_range_bounds",
+    "excluded_user_agent",
+    "exclude_unknown_urls",
+)
+
+
+class BadFile(ValueError):
+    """The file does not hold cases; the message says what is expected."""
+
+
+def load(path: Path) -> dict[str, list[Case]]:
+    """The cases of the groups that concern requests, by group; raises BadFile."""
+    found: dict[str, list[Case]] = defaultdict(list)
+    try:
+        for case in json.loads(path.read_text("utf-8"))["vectors"]:
+            found[case["group"]].append({"id": case["id"], **case})
+    except (OSError, ValueError, TypeError, KeyError):
+        raise BadFile("the file must be JSON with a list `vectors` of objects with `id` and `group`") from None
+    chosen = {name: found[name] for name in GROUPS if name in found}
+    if not chosen:
+        raise BadFile("the file holds no group that concerns requests")
+    return chosen
+
+
+def run(case: Case) -> str:
+    """PASSED, STRICTER, or what is wrong."""
+    judge = JUDGES.get(case["group"])
+    if judge is None:
+        return UNDECIDED
+    ours = judge(case["input"])
+    stricter = _stricter().get(case["id"])
+    if stricter is not None:
+        return STRICTER if ours == stricter["ours"] else f"gives {ours!r}, the list says {stricter['ours']!r}"
+    expected = FORMS.get(case["group"], lambda given: given)(case["expected"])
+    return PASSED if ours == expected else f"gives {ours!r}, expected {expected!r}"
+
+
+@cache
+def _stricter() -> dict[str, dict[str, Any]]:
+    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why."""
+    found: dict[str, dict[str, Any]] = json.loads(LIST.read_text("utf-8"))
+    return found
+
+
+def _bulk_parse(given: Any) -> dict[str, Any]:
+    content = bulk.parse(given.encode() if isinstance(given, str) else json.dumps(given).encode())
+    queries = filter(None, map(bulk.item_query, content["requests"]))
+    out: dict[str, Any] = {"requests": [parameters.parse(parameters.safe(query)) for query in queries]}
+    return out | {"token_auth": content.get("token_auth", "")} if isinstance(given, str) else out
+
+
+def _bulk_response(given: Case) -> str:
+    if given["outcome"] == "exception":
+        return bulk.failed(bulk.BadBulk()).decode()
+    invalid = [(place, Invalid.MISSING_SITE) for place in given["invalid"]]
+    row: Any = ()  # an answer is made from the number of rows alone
+    return bulk.Bulk([(0, row)] * given["tracked"], invalid, False, given["authenticated"]).answer().decode()
+
+
+def _visitor_id(given: Case) -> str | None:
+    number = visitor_ids.cookie(given["_id"])
+    return None if number is None else f"{number:016x}"
+
+
+def _local_time(given: Case) -> str | None:
+    hour, minute, second = (parameters.integer(given.get(name), -1 if name == "h" else 0) for name in "hms")
+    seconds = fields.local_seconds(hour, minute, second)
+    return None if seconds < 0 else f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+class _Lookups:
+    """One site, and a secret that is none."""
+
+    def __init__(self, policy: SitePolicy) -> None:
+        self.policy = PolicySet({1: policy})
+
+    def policies(self, _version: bytes) -> PolicySet:
+        return self.policy
+
+    def day_secret(self, _date: date) -> bytes:
+        return bytes(32)
+
+
+def _row(policy: SitePolicy = SitePolicy(), **given: str) -> Case:  # noqa: B008
+    """The row that the worker makes of an event with these parameters."""
+    lookups = _Lookups(policy)
+    query = urlencode({"idsite": "1", "rec": "1", **given})
+    event = Event(NOW_MS, 1, MAPPED_IPV4 + bytes(4), 0, 0, "", "", "", query)
+    value = encode(1, 0, ROUTING_VERSION, lookups.policy.version, [event])
+    outcome = batch.process([batch.Record(0, 0, 1, NOW_MS, value)], {0: PartitionState()}, lookups)
+    row: Case = outcome.events.to_pylist()[0]
+    return row
+
+
+def _action(given: Case) -> Case:
+    row = _row(**given)
+    kind = ActionType(row["action_type"])
+    shown = {ActionType.PAGE_VIEW: "page_url", ActionType.OUTLINK: "outlink", ActionType.DOWNLOAD: "download"}
+    page = kind is ActionType.PAGE_VIEW
+    name = (row["title"] or None) if page else None
+    return {"name": name, "url": row["url" if page else "link_url"], "type": shown[kind]}
+
+
+def _exclude(given: Case) -> str:
+    policy = SitePolicy(excluded_parameters=tuple(sorted(map(str.lower, given["exclude"]))))
+    url: str = _row(policy, url=f"http://site.example/?{urlencode(given['params'])}")["url"]
+    return url.partition("?")[2]
+
+
+def _from_header(given: Case) -> str:
+    """Matomo trusts a header from everybody once it is named; here the peer is named as a proxy then."""
+    headers = [name.removeprefix("HTTP_").replace("_", "-").lower() for name in given["proxy_client_headers"] if name]
+    trusted = [network for network in given["proxy_ips"] if network]
+    if headers:
+        trusted.append(given["remote_addr"])
+    found = proxies.Proxies(trusted, headers, first=not given["proxy_ip_read_last_in_list"])
+    peer = addresses.pack(given["remote_addr"]) or bytes(16)
+    fields = {"x-forwarded-for": given["x_forwarded_for"].encode()}
+    return _shown(found.visitor(peer, fields) if found.trusts(peer) else peer)
+
+
+def _shown(address: bytes) -> str:
+    found = IPv6Address(address)
+    return str(found.ipv4_mapped or found)
+
+
+def _listed(given: str, place: int) -> str:
+    found = proxies.entries("x-forwarded-for", given.encode())
+    return found[place] if found else ""
+
+
+def _range_bounds(given: str) -> list[str] | None:
+    found = addresses.parse_range(given)
+    if found is None:
+        return None
+    size = 4 if "." in given and ":" not in given else 16
+    return [number.to_bytes(16, "big")[-size:].hex() for number in (found.low, found.high)]
+
+
+def _range(given: str) -> str | None:
+    """The range in Matomo's way of writing, for comparison: the same address, no stars, and the bits."""
+    found = addresses.parse_range(given)
+    if found is None:
+        return None
+    address = given.partition("/")[0].replace("*", "0")
+    size = 128 if ":" in address else 32
+    return f"{address}/{size - (found.high - found.low).bit_length()}"
+
+
+def _in_range(given: Case) -> bool:
+    found, address = addresses.parse_range(given["range"]), addresses.pack(given["ip"])
+    return found is not None and address is not None and address in found
+
+
+def _range_bounds(given: str) -> list[str] | None:
+    found = addresses.parse_range(given)
+    if found is None:
+        return None
+    ends = [number.to_bytes(16, "big") for number in (found.low, found.high)]
+    return [end.removeprefix(MAPPED_IPV4).hex() for end in ends]
+
+
+def _in_range(given: Case) -> bool:
+    found, address = addresses.parse_range(given["range"]), addresses.pack(given["ip"])
+    return found is not None and address is not None and address in found
+
+
+def _from_header(given: Case) -> str | None:
+    """Here a header counts only when its sender is trusted, in Matomo from everybody: so the peer is trusted."""
+    headers = [name.removeprefix("HTTP_").lower().replace("_", "-") for name in given["proxy_client_headers"] if name]
+    trusted = [network for network in given["proxy_ips"] if network] or [given["remote_addr"]]
+    proxies = Proxies(trusted, headers, first=not given["proxy_ip_read_last_in_list"])
+    peer = addresses.pack(given["remote_addr"])
+    if peer is None:
+        return None
+    if proxies.trusts(peer):
+        peer = proxies.visitor(peer, {"x-forwarded-for": given["x_forwarded_for"].encode()})
+    return str(ip_address(peer.removeprefix(MAPPED_IPV4)))
+
+
+def _entry(place: int) -> Callable[[str], str]:
+    def judge(given: str) -> str:
+        found = entries("x-forwarded-for", given.encode())
+        return found[place] if found else ""
+
+    return judge
+
+
+# What is done with the expected result where ours has another form.
+FORMS: dict[str, Callable[[Any], Any]] = {
+    "ip_range_sanitize": lambda text: None if text is None else addresses.parse_range(text),
+}
+JUDGES: dict[str, Callable[[Any], Any]] = {
+    "ip_from_header": _from_header,
+    "first_ip_from_list": lambda given: _listed(given, 0),
+    "last_ip_from_list": lambda given: _listed(given, -1),
+    "ip_sanitize": addresses.host,
+    "ip_in_range": _in_range,
+    "ip_range_sanitize": _range,
+    "ip_range_bounds": _range_bounds,
+    "bulk_detect": lambda given: bulk.is_bulk(given.encode()),
+    "bulk_parse": _bulk_parse,
+    "bulk_response": _bulk_response,
+    "ip_from_header": _from_header,
+    "first_ip_from_list": _entry(0),
+    "last_ip_from_list": _entry(-1),
+    "ip_sanitize": addresses.host,
+    "ip_in_range": _in_range,
+    "ip_range_sanitize": addresses.parse_range,
+    "ip_range_bounds": _range_bounds,
+    "visitor_id": _visitor_id,
+    "local_time": _local_time,
+    "action_extract": _action,
+    "query_string_exclude": _exclude,
+    "is_look_like_url": lambda given: urls.split(given) is not None,
+}
