@@ -36,6 +36,8 @@ class Work:
 # By codec and whether it has more than 8 bits: of the CPU (two threads) and of a GPU (NVIDIA H200).
 MEASURED: dict[tuple[str, bool], tuple[Cost, Cost]] = {
     ("h264", False): (Cost(0.051, 0.00120), Cost(0.158, 0.00081)),
+    ("hevc", False): (Cost(0.051, 0.00159), Cost(0.158, 0.00032)),
+    ("hevc", True): (Cost(0.051, 0.00231), Cost(0.158, 0.00039)),
 }
 
 

@@ -19,6 +19,9 @@ from tests.gpu_workers.conftest import LIMITS
         (Work("h264", False, True, 300 * 2.0736), Engine.CUDA),
         (Work("h264", False, True, 900 * 2.0736), Engine.CUDA),
         (Work("h264", False, False, 900 * 2.0736), Engine.CPU),  # keyframes alone
+        (Work("hevc", False, True, 300 * 2.0736), Engine.CUDA),  # 1.04, 0.36
+        (Work("hevc", True, True, 150 * 8.2944), Engine.CUDA),  # 3.10, 0.68
+        (Work("hevc", True, True, 30 * 0.04), Engine.CPU),  # 0.03, 0.28
         (Work("h264", True, True, 900 * 2.0736), Engine.CPU),
         (Work("av1", False, True, 900 * 2.0736), Engine.CPU),
     ],

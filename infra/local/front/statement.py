@@ -166,8 +166,10 @@ def _format_clause(words: Sequence[Token], formats: Formats) -> tuple[int, str] 
         if (
             words[place].depth == 0
             and words[place].is_word("FORMAT")
-            and not _is_name(words[place - 1])
+            # Not _is_name: a column called `table` may stand before the clause.
+            and not (words[place - 1].is_word("AS") or words[place - 1].is_mark(".") or words[place - 1].is_mark(","))
             and words[place + 1].kind == "word"
+            and not words[place + 1].is_word("SETTINGS")
             and (place + 2 == len(words) or words[place + 2].is_word("SETTINGS"))
         ):
             if (name := _format(words[place + 1], formats)) is None:

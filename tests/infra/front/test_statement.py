@@ -88,6 +88,13 @@ def test_inserts_that_are_refused(text: str, code: int) -> None:
         ("SELECT 1 SETTINGS a = 1", "SELECT 1 SETTINGS a = 1\nINTO OUTFILE 'P' APPEND\nFORMAT TSV"),
         ("SELECT x AS format", "SELECT x AS format\nINTO OUTFILE 'P' APPEND\nFORMAT TSV"),
         ("SELECT t.format FROM t", "SELECT t.format FROM t\nINTO OUTFILE 'P' APPEND\nFORMAT TSV"),
+        ("SELECT 1 GROUP BY table FORMAT CSV", "SELECT 1 GROUP BY table \nINTO OUTFILE 'P' APPEND\nFORMAT CSV"),
+        ("DESCRIBE TABLE format", "DESCRIBE TABLE format\nINTO OUTFILE 'P' APPEND\nFORMAT TSV"),
+        ("DESCRIBE TABLE format FORMAT CSV", "DESCRIBE TABLE format \nINTO OUTFILE 'P' APPEND\nFORMAT CSV"),
+        (
+            "DESCRIBE TABLE format SETTINGS a = 1",
+            "DESCRIBE TABLE format SETTINGS a = 1\nINTO OUTFILE 'P' APPEND\nFORMAT TSV",
+        ),
         ("SELECT (SELECT 1 FORMAT CSV)", "SELECT (SELECT 1 FORMAT CSV)\nINTO OUTFILE 'P' APPEND\nFORMAT TSV"),
     ],
 )
