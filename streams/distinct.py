@@ -22,7 +22,7 @@ Codes = npt.NDArray[np.int64]
 
 ENTRIES = 60_000  # per generation
 BYTES = 16 << 20  # raw bytes per generation
-AGE = 5_000_000  # values looked up before a generation ends
+AGE = 250_000  # rows served before a generation ends: what is not met within one or two of these is forgotten
 _MISSING = object()
 
 
