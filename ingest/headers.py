@@ -139,7 +139,7 @@ class Heads:
     A connection mostly sends the same head with every request, and the same browsers send the same to a site.
     """
 
-    LIMIT = 8192  # entries
+    LIMIT = 16_384  # entries
     BYTES = 2048  # the longest head that is kept
     SECONDS = 60.0  # after which all are forgotten
 

@@ -125,13 +125,26 @@ class Connection(asyncio.Protocol):
         if len(data) > SLICE and self.body is None:
             self._receive_in_slices(data)
             return
-        if self.between and data.startswith(STARTS):
-            end = data.find(b" ", 5)
+        if self.between:
+            end = data.find(b" ", 5)  # of the target, behind "GET /" and "POST /" alike
             head = data[end:]
-            if (known := self.server.heads.get(head)) is not None:
-                if self._serve_known(data, end, known):
+            server = self.server
+            if (known := server.heads.get(head)) is not None:
+                if not self.pending and not server.draining:
+                    exchange = self.spare or Exchange(self, False)
+                    try:
+                        if server.service.serve_common(exchange, data, end, known):
+                            self.spare = None
+                            self.pending.append(exchange)
+                            self.since = server.now
+                            return
+                    except Exception as error:
+                        log.error("request_failed", **describe(error))
+                        self.refuse(500, "The request could not be handled.")
+                        return
+                if data.startswith(STARTS) and self._serve_known(data, end, known):
                     return
-            elif head.find(b"\r\n\r\n") == len(head) - 4:
+            elif head.find(b"\r\n\r\n") == len(head) - 4 and data.startswith(STARTS):
                 self._receive_whole(data, head)
                 return
         self._feed(data)
@@ -164,8 +177,6 @@ class Connection(asyncio.Protocol):
             self._pause()
         service = server.service
         try:
-            if service.serve_common(exchange, target, fields):
-                return True
             if target.translate(None, PRINTABLE):
                 pending.remove(exchange)
                 return False

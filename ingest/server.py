@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -15,6 +17,8 @@ from ingest.http import Connection
 from ingest.proxies import Proxies
 
 SWEEP_SECONDS = 0.5  # how often time limits are looked at
+TCP_CONGESTION = getattr(socket, "TCP_CONGESTION", 13)
+CONGESTION = b"reno"  # every Linux has it and lets everybody choose it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,11 @@ class Service(Protocol):
     def serve(self, exchange: Exchange, method: bytes, url: bytes, fields: dict[str, bytes], body: bytes) -> None:
         """Takes a whole request."""
 
-    def serve_common(self, exchange: Exchange, target: bytes, head: Head) -> bool:
-        """Takes a request without a body whose target has the common form; False when it is for `serve`."""
+    def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
+        """Takes a request without a body whose line has the common form; False when it is for `serve`.
+
+        data: the whole request; `end`: where its target ends. Answers later, never at once.
+        """
 
     def admit(self, method: bytes, url: bytes) -> None:
         """Called before a body is read; raises Refusal."""
@@ -67,6 +74,10 @@ class Server:
         self._listener = await loop.create_server(
             lambda: Connection(self), host, port, backlog=4096, reuse_port=True, reuse_address=True
         )
+        for listening in self._listener.sockets:
+            # An answer is one segment, which needs no pacing; a system's default of BBR sets a timer for each.
+            with suppress(OSError):
+                listening.setsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, CONGESTION)
         self._sweep = loop.call_later(SWEEP_SECONDS, self.sweep)
         return int(self._listener.sockets[0].getsockname()[1])
 

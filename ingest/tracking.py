@@ -17,7 +17,7 @@ from ingest.server import Server
 from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
-COMMON = (b"/matomo.php?", b"/piwik.php?")
+COMMON = frozenset((b"GET /matomo.php", b"GET /piwik.php", b"POST /matomo.php", b"POST /piwik.php"))
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
 FULL = "Too many events wait to be stored. Nothing of this request was stored."
 JSON = b"application/json"
@@ -80,12 +80,13 @@ class Tracking:
         self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += 1
 
-    def serve_common(self, exchange: Exchange, target: bytes, head: Head) -> bool:
+    def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
         """See `http.Service`."""
-        server = self.server
-        if not target.startswith(COMMON) or self._packing.full(server.receiving) or server.draining:
+        packing = self._packing
+        start = data.find(b"?", 14, 18)
+        if data[:start] not in COMMON or packing.full(self.server.receiving):
             return False
-        found = requests.plain(b"&" + target[target.find(b"?") + 1 :], self.directory, head.referer)
+        found = requests.plain(b"&" + data[start + 1 : end], self.directory, head.referer)
         if found is None:
             return False
         place, query, quiet = found
@@ -96,8 +97,8 @@ class Tracking:
         address = connection.visitor(head) if connection.proxied else connection.address
         row = (time_ns() // 1_000_000, place.site, address, 0, flags, agent, language, hints, query, b"", 1, 0)
         exchange.status = 204 if quiet else 200
-        exchange.answer = server.answers.tracked(quiet, head.origin, KEEP)
-        self._packing.add(place.partition, row, len(query) + head.size, exchange)
+        exchange.answer = self.server.answers.tracked(quiet, head.origin, KEEP)
+        packing.add(place.partition, row, len(query) + head.size, exchange)
         self.accepted += 1
         return True
 

@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     flush_min_ms: float = Field(5.0, gt=0, description="shortest flush interval, in milliseconds")
     flush_max_ms: float = Field(250.0, gt=0, description="longest flush interval, in milliseconds")
     packet_bytes: int = Field(256 * 1024, ge=1024, le=1 << 20, description="size at which a packet is closed")
-    packets_per_second: int = Field(200, ge=1, description="packets that one collector process sends at most")
+    # 8 partitions: an answer within 32 ms, so that it takes the acknowledgement of its request along (after 40 ms
+    # Linux sends that apart).
+    packets_per_second: int = Field(250, ge=1, description="packets that one collector process sends at most")
     collector_memory_bytes: int = Field(
         256 << 20, ge=1 << 20, description="events waiting for Kafka; beyond it requests are answered 503"
     )

@@ -25,13 +25,17 @@ class Tracked(NamedTuple):
 
 
 class Events:
-    """Draws events for ever. population: so many visitors come again and again; 0: new ones all the time."""
+    """Draws events for ever.
+
+    population: so many visitors come again and again, each to a site of its own, as a visitor of two sites is two
+    visitors; 0: new ones all the time.
+    """
 
     def __init__(self, seed: int, sites: Sequence[ModelSite], *, population: int = 0, first_number: int = 0) -> None:
         self._random = Random(seed)
         self._sites = sites
         self._number = first_number
-        self._population = [self._visitor() for _ in range(population)]
+        self._population = [(*self._visitor(), self._site()) for _ in range(population)]
         self._visits = [self._arrival() for _ in range(OPEN_VISITS)]
 
     def __iter__(self) -> Iterator[Tracked]:
@@ -54,10 +58,15 @@ class Events:
         address = MAPPED_IPV4 + ipaddress.IPv4Address(0x5000_0000 + self._random.getrandbits(20) * 64).packed
         return new_visitor(self._random), address
 
+    def _site(self) -> ModelSite:
+        return self._sites[int(self._random.random() * self._random.random() * len(self._sites))]
+
     def _arrival(self) -> tuple[Visit, bytes]:
         random = self._random
-        visitor, address = random.choice(self._population) if self._population else self._visitor()
-        site = self._sites[int(random.random() * random.random() * len(self._sites))]
+        if self._population:
+            visitor, address, site = random.choice(self._population)
+        else:
+            (visitor, address), site = self._visitor(), self._site()
         return Visit(random, site, visitor, returning=random.random() < 0.25), address
 
 
