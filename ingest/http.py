@@ -128,21 +128,8 @@ class Connection(asyncio.Protocol):
         if self.between:
             end = data.find(b" ", 5)  # of the target, behind "GET /" and "POST /" alike
             head = data[end:]
-            server = self.server
-            if (known := server.heads.get(head)) is not None:
-                if not self.pending and not server.draining:
-                    exchange = self.spare or Exchange(self, False)
-                    try:
-                        if server.service.serve_common(exchange, data, end, known):
-                            self.spare = None
-                            self.pending.append(exchange)
-                            self.since = server.now
-                            return
-                    except Exception as error:
-                        log.error("request_failed", **describe(error))
-                        self.refuse(500, "The request could not be handled.")
-                        return
-                if data.startswith(STARTS) and self._serve_known(data, end, known):
+            if (known := self.server.heads.get(head)) is not None:
+                if self._serve_known(data, end, known):
                     return
             elif head.find(b"\r\n\r\n") == len(head) - 4 and data.startswith(STARTS):
                 self._receive_whole(data, head)
@@ -165,9 +152,8 @@ class Connection(asyncio.Protocol):
     def _serve_known(self, data: bytes, end: int, fields: Head) -> bool:
         """Takes a request whose head, which begins at `end`, the parser has found in order before.
 
-        What remains is its target; False where only the parser can tell what it is.
+        What remains is its line; False where only the parser can tell what it is.
         """
-        method, target = (b"GET", data[4:end]) if data.startswith(b"G") else (b"POST", data[5:end])
         server, pending = self.server, self.pending
         if not pending:
             self.since = server.now
@@ -177,7 +163,10 @@ class Connection(asyncio.Protocol):
             self._pause()
         service = server.service
         try:
-            if target.translate(None, PRINTABLE):
+            if service.serve_common(exchange, data, end, fields):
+                return True
+            method, target = (b"GET", data[4:end]) if data.startswith(b"G") else (b"POST", data[5:end])
+            if not data.startswith(STARTS) or target.translate(None, PRINTABLE):
                 pending.remove(exchange)
                 return False
             if "length" in fields:

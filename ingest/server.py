@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -17,8 +15,6 @@ from ingest.http import Connection
 from ingest.proxies import Proxies
 
 SWEEP_SECONDS = 0.5  # how often time limits are looked at
-TCP_CONGESTION = getattr(socket, "TCP_CONGESTION", 13)
-CONGESTION = b"reno"  # every Linux has it and lets everybody choose it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ class Service(Protocol):
     def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
         """Takes a request without a body whose line has the common form; False when it is for `serve`.
 
-        data: the whole request; `end`: where its target ends. Answers later, never at once.
+        data: the whole request. end: where its target ends.
         """
 
     def admit(self, method: bytes, url: bytes) -> None:
@@ -74,10 +70,6 @@ class Server:
         self._listener = await loop.create_server(
             lambda: Connection(self), host, port, backlog=4096, reuse_port=True, reuse_address=True
         )
-        for listening in self._listener.sockets:
-            # An answer is one segment, which needs no pacing; a system's default of BBR sets a timer for each.
-            with suppress(OSError):
-                listening.setsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, CONGESTION)
         self._sweep = loop.call_later(SWEEP_SECONDS, self.sweep)
         return int(self._listener.sockets[0].getsockname()[1])
 

@@ -82,9 +82,9 @@ class Tracking:
 
     def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
         """See `http.Service`."""
-        packing = self._packing
+        packing, server = self._packing, self.server
         start = data.find(b"?", 14, 18)
-        if data[:start] not in COMMON or packing.full(self.server.receiving):
+        if data[:start] not in COMMON or packing.full(server.receiving) or server.draining:
             return False
         found = requests.plain(b"&" + data[start + 1 : end], self.directory, head.referer)
         if found is None:
@@ -97,7 +97,7 @@ class Tracking:
         address = connection.visitor(head) if connection.proxied else connection.address
         row = (time_ns() // 1_000_000, place.site, address, 0, flags, agent, language, hints, query, b"", 1, 0)
         exchange.status = 204 if quiet else 200
-        exchange.answer = self.server.answers.tracked(quiet, head.origin, KEEP)
+        exchange.answer = server.answers.tracked(quiet, head.origin, KEEP)
         packing.add(place.partition, row, len(query) + head.size, exchange)
         self.accepted += 1
         return True

@@ -1,7 +1,7 @@
 """Python on distinct values only: a column is dictionary-encoded, and a rule runs on values not seen before.
 
 A cache is bounded in entries, in bytes and in age: it has two generations, and when the young one is full or
-has served its number of look-ups, it becomes the old one and the old one is dropped. Raw values are personal
+has served its number of rows, it becomes the old one and the old one is dropped. Raw values are personal
 data; they live in these caches, in memory, and nowhere else.
 """
 

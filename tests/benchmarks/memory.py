@@ -1,6 +1,6 @@
 """`memory`: what a worker holds after 2 million events of a fixed population, against what it held after 1 million.
 
-All visitors have been seen by half-time, so what grows after that grows for ever.
+Nearly all visitors have been seen by half-time, so what grows after that grows for ever.
 """
 
 from __future__ import annotations

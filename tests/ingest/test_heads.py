@@ -40,6 +40,9 @@ TARGETS = [
     b"/matomo.php?idsite=1",
     b"/matomo.php",
     b"//matomo.php?idsite=2&rec=1",
+    b"/matomo.php?url=http%3A%2F%2Fa.example%2F&idsite=1&rec=1",
+    b"/piwik.php?rec=1&idsite=2&url=x",
+    b"/nothing.php?idsite=1&rec=1",
     b"/nothing",
     b"/",
 ]
@@ -80,6 +83,7 @@ def test_answers_and_events_are_those_of_the_parser(name: str, tmp_path: Path, m
                 cases = [
                     [request],
                     [request, request],
+                    [request.replace(b"GET", b"POST", 1)],
                     [request + request],
                     [request[:2], request[2:]],
                     [request[:-1], request[-1:]],
