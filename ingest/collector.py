@@ -28,7 +28,9 @@ from ingest.packing import Delivery, Pace, Packing, Record
 from ingest.policies import Policies
 from ingest.producer import KafkaDelivery
 from ingest.proxies import Proxies, ProxiesError
+from ingest.reporting import Reporting
 from ingest.reports import Books
+from ingest.script import Script
 from ingest.server import Limits, Server
 from ingest.tracking import Tracking
 from schemas import reports, topics
@@ -80,6 +82,8 @@ class Collector:
         self.tracking = Tracking(directory, self.packing)
         self.server = Server(self.tracking, limits_of(settings), Answers(), proxies_of(settings))
         self.tracking.server = self.server
+        self.tracking.api = Reporting(settings.sites, settings.users, self.tracking, self.policies.look).serve
+        self.tracking.script = Script(settings.collector_matomo_js).serve
         self.bytes = 0  # of acknowledged packets
         self._policies_ready = False
         self._reporting = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.packets import Role
 from schemas.routing import partition_of
-from schemas.sites import Site, Sites, token_hash
+from schemas.sites import Site, Sites, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +17,20 @@ class Place:
     site: int
     partition: int
     tokens: Mapping[str, Role]
+    expires: Mapping[str, float]
 
 
 class Directory:
     """All known sites under one version of the policies. `version`: 16 bytes, as packets name it."""
 
-    __slots__ = ("places", "policies", "superusers", "version")
+    __slots__ = ("places", "policies", "sites", "version")
 
     def __init__(self, sites: Sites, partitions: int) -> None:
+        self.sites = sites
         self.policies = sites.policies
         self.version = sites.policies.version
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
-        self.superusers = frozenset(
-            digest for site in sites.by_id.values() for digest, role in site.tokens.items() if role is Role.SUPERUSER
-        )
 
     def find(self, site: int) -> Place | None:
         """The place of a site by number."""
@@ -39,8 +38,12 @@ class Directory:
 
     def superuser(self, token: str) -> bool:
         """Whether a token is a superuser's on any site."""
-        return bool(self.superusers) and token_hash(token) in self.superusers
+        return bool(self.sites.superusers) and self.sites.superuser(token)
+
+    def role(self, place: Place, token: str) -> Role:
+        """What a token may do on a site; a superuser's is valid for all."""
+        return Role.SUPERUSER if self.superuser(token) else role_of(place.tokens, place.expires, token)
 
 
 def _place(site: Site, partitions: int) -> Place:
-    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens)
+    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens, site.expires)

@@ -10,11 +10,11 @@ from pathlib import Path
 from infra.service.logs import logger
 from ingest.directory import Directory
 from ingest.packing import Delivery, Record
-from schemas.sites import SitesError, load_sites
+from schemas.sites import Read, SitesError, load_sites
 
 log = logger(__name__)
 
-Stamp = tuple[tuple[str, int, int], ...]
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class Policies:
@@ -39,6 +39,8 @@ class Policies:
         self._stamp: Stamp = ()
         self._refused: Stamp = ()
         self._version = b""
+        self._files: Read = {}
+        self._looking = asyncio.Lock()
         self.problem = ""  # what is wrong with the files; the sites in force are older then
 
     def load(self) -> Directory:
@@ -67,6 +69,10 @@ class Policies:
 
     async def look(self) -> None:
         """Publishes the sites if their files changed since the last look."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         try:
             stamp = await asyncio.to_thread(stamp_of, self._folder)
             if stamp in (self._stamp, self._refused):
@@ -86,7 +92,7 @@ class Policies:
             log.error("sites_unreadable", problem=error.strerror or "", in_force=self._version.hex())
 
     def _read(self) -> Directory:
-        return Directory(load_sites(self._folder), self._partitions)
+        return Directory(load_sites(self._folder, self._files), self._partitions)
 
 
 def stamp_of(folder: Path) -> Stamp:
@@ -97,7 +103,7 @@ def stamp_of(folder: Path) -> Stamp:
             for entry in entries:
                 if entry.name.endswith(".toml"):
                     status = entry.stat()
-                    found.append((entry.name, status.st_mtime_ns, status.st_size))
+                    found.append((entry.name, status.st_mtime_ns, status.st_size, status.st_ino))
     except FileNotFoundError:
         return ()
     return tuple(sorted(found))

@@ -16,9 +16,8 @@ from ingest import headers
 from ingest.directory import Directory, Place
 from ingest.headers import Fields
 from schemas import parameters
-from schemas.packets import Flag, Repeat, Role
+from schemas.packets import Flag, Repeat
 from schemas.reasons import Invalid
-from schemas.sites import token_hash
 
 QUERY_LIMIT = 128 * 1024  # bytes of one event's query; a packet must hold it beside others
 REFERER_LIMIT = 4096  # bytes of a Referer that may stand in for `url`
@@ -89,7 +88,7 @@ def judge(query: bytes, directory: Directory, token: str = "", referer: bytes | 
         return MISSING_REC
     if b"token_auth" in special:
         token = _text(special[b"token_auth"])
-    role, flags = standing(place, token)
+    role, flags = standing(directory, place, token)
     if b"send_image" in special or b"token_auth" in special:
         query = _stripped(b"", query)
     if referer and b"url" not in special and b"urlref" not in special:
@@ -104,11 +103,11 @@ def judge(query: bytes, directory: Directory, token: str = "", referer: bytes | 
     return Judged(place, printable, role, flags, token, special)
 
 
-def standing(place: Place, token: str) -> tuple[int, int]:
+def standing(directory: Directory, place: Place, token: str) -> tuple[int, int]:
     """The role that a token gives at a site, and the flag of one that gives none."""
     if not token or token == "anonymous":
         return 0, 0
-    role = int(place.tokens.get(token_hash(token), Role.NONE))
+    role = int(directory.role(place, token))
     return role, 0 if role else _BAD_TOKEN
 
 

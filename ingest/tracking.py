@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from time import time_ns
 from typing import cast
 
@@ -18,6 +19,8 @@ from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
 COMMON = frozenset((b"GET /matomo.php", b"GET /piwik.php", b"POST /matomo.php", b"POST /piwik.php"))
+API = frozenset((b"/", b"/index.php"))
+SCRIPTS = frozenset((b"/matomo.js", b"/piwik.js"))
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
 FULL = "Too many events wait to be stored. Nothing of this request was stored."
 JSON = b"application/json"
@@ -33,13 +36,15 @@ class Tracking:
         self.bulks = 0
         self.invalid: Counter[Invalid] = Counter()
         self._packing = packing
+        self.api: Callable[[Exchange, Fields, bytes, bytes], bool]  # the reporting API; set likewise
+        self.script: Callable[[Exchange, Fields, bool], None]  # matomo.js; set likewise
 
     def admit(self, method: bytes, url: bytes) -> None:
         """See `http.Service`: refuses before a body is read."""
         if method not in METHODS:
             raise Refusal(405, "Only GET, POST, HEAD and OPTIONS are understood here.")
         path = url.partition(b"?")[0]
-        if path not in TRACKING and _path(path) not in TRACKING and _path(path) != b"/":
+        if path not in TRACKING and _path(path) not in TRACKING | API | SCRIPTS:
             raise Refusal(404, "There is nothing here; the tracking API is at /matomo.php.")
         if self._packing.full(self.server.receiving):
             raise Refusal(503, FULL)
@@ -50,7 +55,7 @@ class Tracking:
         if path not in TRACKING:
             path = _path(path)
         if path not in TRACKING or method not in METHODS or method == b"OPTIONS":
-            self._other(exchange, method, path, fields)
+            self._other(exchange, method, path, fields, query, body)
             return
         if self._packing.full(self.server.receiving):
             exchange.unavailable(FULL)
@@ -126,7 +131,7 @@ class Tracking:
             self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += len(read.events)
 
-    def _other(self, exchange: Exchange, method: bytes, path: bytes, fields: Fields) -> None:
+    def _other(self, exchange: Exchange, method: bytes, path: bytes, fields: Fields, query: bytes, body: bytes) -> None:
         head = method == b"HEAD"
         if method not in METHODS:
             exchange.close = True
@@ -134,6 +139,10 @@ class Tracking:
         elif method == b"OPTIONS" and (path in TRACKING or path in (b"/", b"*")):
             answer = self.server.answers.preflight(fields.get("origin"), exchange.connection.mode(exchange, fields))
             exchange.reply(204, answer)
+        elif path in API and method != b"HEAD" and self.api(exchange, fields, query, body):
+            pass
+        elif path in SCRIPTS and method in (b"GET", b"HEAD"):
+            self.script(exchange, fields, head)
         elif path == b"/":
             self._text(exchange, 200, ABOUT, fields, head=head)
         else:

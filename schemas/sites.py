@@ -7,12 +7,16 @@
 
     [tokens]                             # sha256 of a token, in hex -> role
     "5e88...42d8" = "write"
+    "9f86...0a08" = {role = "view", description = "report", expires = 2027-01-31T00:00:00Z}
 
     [privacy]
     mask_bytes = 2                       # 0 to 4 bytes of an IPv4 address (IPv6: to 64, 48, 24, 0 bits)
     excluded_parameters = ["customer"]   # URL parameters removed, beside the default ones
     keep_fragment = false
     search_parameters = ["q"]            # URL parameters that hold a site search
+
+`superusers.toml` holds only `[tokens]`: superusers of the installation, valid for all sites. `main_url` of a site is
+the address that clients of the reporting API are told; default: https:// and its first domain.
 
 `default.toml` takes the same keys but `name`, `domains` and `tokens`. Loading is all or nothing: one wrong
 file and `SitesError` names it, so that what was in force before stays in force.
@@ -25,8 +29,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +44,7 @@ import msgspec
 from schemas.packets import Role
 
 DEFAULT_FILE = "default.toml"
+SUPERUSERS_FILE = "superusers.toml"
 MAX_SITE = 2**32 - 1
 
 # Matomo's list of parameters that no report needs: click ids and sessions.
@@ -97,10 +104,21 @@ class Site(msgspec.Struct, frozen=True):
     name: str
     policy: SitePolicy
     tokens: dict[str, Role]
+    expires: dict[str, float] = {}  # token's hash -> seconds since 1970 from which it counts no more
+    main_url: str = ""
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
-        return self.tokens.get(token_hash(token), Role.NONE)
+        return role_of(self.tokens, self.expires, token)
+
+
+def role_of(tokens: Mapping[str, Role], expires: Mapping[str, float], token: str) -> Role:
+    """What a token may do; NONE when it is unknown or has expired. Looked up by hash, so no timing tells a token."""
+    digest = token_hash(token)
+    role = tokens.get(digest, Role.NONE)
+    if role and digest in expires and time.time() >= expires[digest]:
+        return Role.NONE
+    return role
 
 
 def token_hash(token: str) -> str:
@@ -145,13 +163,35 @@ class PolicySet:
 class Sites:
     """All sites of an installation, as loaded at one moment."""
 
-    def __init__(self, sites: Mapping[int, Site]) -> None:
+    def __init__(
+        self,
+        sites: Mapping[int, Site],
+        superusers: Mapping[str, Role] | None = None,
+        expires: Mapping[str, float] | None = None,
+    ) -> None:
+        """`superusers`, `expires`: the tokens of `superusers.toml`."""
+        self.superusers: dict[str, Role] = dict(superusers or {})
+        self.expires: dict[str, float] = dict(expires or {})
+        for site in sites.values():
+            for digest, role in site.tokens.items():
+                if role is Role.SUPERUSER:
+                    self.superusers[digest] = role
+                    if digest in site.expires:
+                        self.expires[digest] = site.expires[digest]
         self.by_id: Mapping[int, Site] = MappingProxyType(dict(sorted(sites.items())))
         self.policies = PolicySet({site.id: site.policy for site in self.by_id.values()})
 
     def of(self, site: int) -> Site | None:
         """The site, or None where it is unknown."""
         return self.by_id.get(site)
+
+    def superuser(self, token: str) -> bool:
+        """Whether a token is valid for all sites."""
+        return role_of(self.superusers, self.expires, token) is Role.SUPERUSER
+
+    def role(self, site: Site, token: str) -> Role:
+        """What a token may do on a site, superusers of the installation included."""
+        return Role.SUPERUSER if self.superuser(token) else site.role(token)
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -164,6 +204,12 @@ class _Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search_parameters: list[str] | None = None
 
 
+class _TokenEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    role: str
+    description: str = ""
+    expires: datetime | None = None
+
+
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
@@ -173,14 +219,26 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     domains: list[str] = []
-    tokens: dict[str, str] = {}
+    main_url: str = ""
+    tokens: dict[str, str | _TokenEntry] = {}
 
 
-_D = TypeVar("_D", bound=_Default)
+class _Superusers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    tokens: dict[str, str | _TokenEntry] = {}
 
 
-def load_sites(folder: Path) -> Sites:
-    """All sites of the folder; raises SitesError naming the first file that is wrong."""
+_D = TypeVar("_D", bound=msgspec.Struct)
+
+
+Read = dict[str, tuple[object, Site]]
+
+
+def load_sites(folder: Path, read: Read | None = None) -> Sites:
+    """All sites of the folder; raises SitesError naming the first file that is wrong.
+
+    `read` keeps what was read between calls: only files whose time, size or inode changed are read again.
+    """
+    known = {} if read is None else read
     if not folder.is_dir():
         raise SitesError(f"{folder}: there is no such folder; `veilstream sites add` makes it")
     default = _Default()
@@ -188,13 +246,55 @@ def load_sites(folder: Path) -> Sites:
         default = _read(path, _Default)
     sites = {}
     for path in sorted(folder.glob("*.toml")):
-        if path.name == DEFAULT_FILE:
+        if path.name in (DEFAULT_FILE, SUPERUSERS_FILE):
             continue
         if not path.stem.isdigit() or not 1 <= int(path.stem) <= MAX_SITE or path.stem[0] == "0":
             raise SitesError(f"{path}: the file's name must be a site's id, 1 to {MAX_SITE}, or {DEFAULT_FILE}")
-        site = _site(path, int(path.stem), default)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise SitesError(f"{path}: {error.strerror}") from None
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino, default)
+        kept = known.get(path.name)
+        site = kept[1] if kept and kept[0] == stamp else _site(path, int(path.stem), default)
+        known[path.name] = (stamp, site)
         sites[site.id] = site
+    for gone in known.keys() - {f"{number}.toml" for number in sites}:
+        del known[gone]
+    if (path := folder / SUPERUSERS_FILE).is_file():
+        return Sites(sites, *read_superusers(path))
     return Sites(sites)
+
+
+def read_site(folder: Path, number: int, path: Path) -> Site:
+    """The site that a file would be, over the folder's defaults; raises SitesError."""
+    default = folder / DEFAULT_FILE
+    return _site(path, number, _read(default, _Default) if default.is_file() else _Default())
+
+
+def read_superusers(path: Path) -> tuple[dict[str, Role], dict[str, float]]:
+    """The tokens of `superusers.toml` and when they end; raises SitesError."""
+    superusers, expires = _tokens(path, _read(path, _Superusers).tokens)
+    if any(role is not Role.SUPERUSER for role in superusers.values()):
+        raise SitesError(f"{path}: tokens must have the role superuser")
+    return superusers, expires
+
+
+def _tokens(path: Path, found: Mapping[str, str | _TokenEntry]) -> tuple[dict[str, Role], dict[str, float]]:
+    tokens: dict[str, Role] = {}
+    expires: dict[str, float] = {}
+    for digest, token in found.items():
+        role = token if isinstance(token, str) else token.role
+        if not _token(digest):
+            raise SitesError(f"{path}: tokens must be named by the sha256 of the token, 64 hex digits")
+        if role.upper() not in Role.__members__ or role.upper() == "NONE":
+            raise SitesError(f"{path}: tokens must have the role view, write, admin or superuser")
+        tokens[digest] = Role[role.upper()]
+        if isinstance(token, _TokenEntry) and token.expires is not None:
+            if token.expires.tzinfo is None:
+                raise SitesError(f"{path}: tokens: expires must have an offset, such as 2027-01-31T00:00:00Z")
+            expires[digest] = token.expires.timestamp()
+    return tokens, expires
 
 
 def _read(path: Path, kind: type[_D]) -> _D:
@@ -238,13 +338,9 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     mask_bytes = pick("mask_bytes", 2)
     if not 0 <= mask_bytes <= 4:
         raise wrong("privacy.mask_bytes", "must be from 0 to 4")
-    tokens = {}
-    for digest, role in file.tokens.items():
-        if not _token(digest):
-            raise wrong("tokens", "must be named by the sha256 of the token, 64 hex digits")
-        if role.upper() not in Role.__members__ or role.upper() == "NONE":
-            raise wrong("tokens", "must have the role view, write, admin or superuser")
-        tokens[digest] = Role[role.upper()]
+    tokens, expires = _tokens(path, file.tokens)
+    if file.main_url and not file.main_url.startswith(("http://", "https://")):
+        raise wrong("main_url", "must begin with http:// or https://")
     policy = SitePolicy(
         timezone=timezone,
         domains=tuple(domains),
@@ -254,7 +350,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         keep_fragment=pick("keep_fragment", False),
         search_parameters=_names(pick("search_parameters", SEARCH_PARAMETERS)),
     )
-    return Site(number, file.name or f"Site {number}", policy, tokens)
+    return Site(number, file.name or f"Site {number}", policy, tokens, expires, file.main_url)
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
