@@ -13,6 +13,8 @@ import typer
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 TOP = Path(__file__).parents[2]
+# A process a core, each with a broker and an engine of its own; more than four want more memory than they save time.
+PROCESSES = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 def checks() -> dict[str, list[str]]:
@@ -45,7 +47,8 @@ def command(
         if done.returncode:
             failed.append(name)
             print(done.stdout + done.stderr, flush=True)
-    pytest = [sys.executable, "-m", "pytest", *(("-m", "long or not long") if long else ()), *context.args]
+    marks = ("-m", "long or not long") if long else ()
+    pytest = [sys.executable, "-m", "pytest", *PROCESSES, *marks, *context.args]
     if failed:
         print(f"failed before the tests: {', '.join(failed)}", flush=True)
     try:
