@@ -40,6 +40,7 @@ _READ = frozenset(
         "origin",
         "purpose",
         "referer",
+        "sec-fetch-site",
         "sec-gpc",
         "sec-purpose",
         "upgrade",

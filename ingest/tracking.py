@@ -11,6 +11,7 @@ from ingest.answers import ABOUT, KEEP
 from ingest.directory import Directory
 from ingest.exchange import Exchange, Refusal
 from ingest.headers import Fields, Head
+from ingest.optout import page as opt_out
 from ingest.packing import Packing
 from ingest.requests import size_of
 from ingest.server import Server
@@ -38,8 +39,8 @@ class Tracking:
         """See `http.Service`: refuses before a body is read."""
         if method not in METHODS:
             raise Refusal(405, "Only GET, POST, HEAD and OPTIONS are understood here.")
-        path = url.partition(b"?")[0]
-        if path not in TRACKING and _path(path) not in TRACKING and _path(path) != b"/":
+        path, _, query = url.partition(b"?")
+        if path not in TRACKING and _path(path) not in TRACKING and not self._is_other(_path(path), query):
             raise Refusal(404, "There is nothing here; the tracking API is at /matomo.php.")
         if self._packing.full(self.server.receiving):
             raise Refusal(503, FULL)
@@ -50,7 +51,7 @@ class Tracking:
         if path not in TRACKING:
             path = _path(path)
         if path not in TRACKING or method not in METHODS or method == b"OPTIONS":
-            self._other(exchange, method, path, fields)
+            self._other(exchange, method, path, query, fields, body)
             return
         if self._packing.full(self.server.receiving):
             exchange.unavailable(FULL)
@@ -126,14 +127,22 @@ class Tracking:
             self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += len(read.events)
 
-    def _other(self, exchange: Exchange, method: bytes, path: bytes, fields: Fields) -> None:
+    @staticmethod
+    def _is_other(path: bytes, query: bytes) -> bool:
+        return path == b"/" or opt_out.path_of(path, query) is not None
+
+    def _other(self, exchange: Exchange, method: bytes, path: bytes, query: bytes, fields: Fields, body: bytes) -> None:
         head = method == b"HEAD"
+        opting_out = opt_out.path_of(path, query)
         if method not in METHODS:
             exchange.close = True
             self._text(exchange, 405, b"Only GET, POST, HEAD and OPTIONS are understood here.\n", fields)
         elif method == b"OPTIONS" and (path in TRACKING or path in (b"/", b"*")):
             answer = self.server.answers.preflight(fields.get("origin"), exchange.connection.mode(exchange, fields))
             exchange.reply(204, answer)
+        elif opting_out is not None and method != b"OPTIONS":
+            said = opt_out.reply(opting_out, method, query, fields, body)
+            self._text(exchange, said.status, said.body, fields, said.kind, head=head, extra=said.extra)
         elif path == b"/":
             self._text(exchange, 200, ABOUT, fields, head=head)
         else:
@@ -154,8 +163,10 @@ class Tracking:
         kind: bytes = b"text/plain; charset=utf-8",
         *,
         head: bool = False,
+        extra: bytes = b"",
     ) -> None:
-        extra = b"Allow: GET, POST, HEAD, OPTIONS\r\n" if status == 405 else b""
+        if status == 405:
+            extra = b"Allow: GET, POST, HEAD, OPTIONS\r\n"
         mode = exchange.connection.mode(exchange, fields)
         answer = self.server.answers.make(
             status, text, kind, origin=fields.get("origin"), mode=mode, head=head, extra=extra
