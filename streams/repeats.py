@@ -133,7 +133,7 @@ def identify(rows: Rows, query: Query, some: npt.NDArray[np.int64], lookups: Loo
         agents, agent_at = encode(rows.agent)
         words[2, by_text] = np.array([agent_word(agent) for agent in agents], np.uint64)[agent_at][by_text]
         words[3:, by_text] = rows.address[by_text].view("<u8").T
-    message = (how[at].astype(np.uint64), *words[:, at])
+    message = (how[at].astype(np.uint64), *(words if len(at) == len(rows) else words[:, at]))
     received, window = rows.received_ms[at], within[at]
     day = received // DAY_MS
     keys = _Keys(rows, lookups)

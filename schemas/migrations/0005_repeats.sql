@@ -3,7 +3,7 @@
 ALTER TABLE packets
     ADD COLUMN IF NOT EXISTS `repeats_from` DateTime64(3, 'UTC') DEFAULT watermark - INTERVAL 17 MINUTE,
     ADD COLUMN IF NOT EXISTS `repeats_site` Array(UInt32),
-    ADD COLUMN IF NOT EXISTS `repeats_reason` Array(LowCardinality(String)),
+    ADD COLUMN IF NOT EXISTS `repeats_reason` Array(String),
     ADD COLUMN IF NOT EXISTS `repeats_count` Array(UInt32);
 
 CREATE VIEW IF NOT EXISTS repeats AS
