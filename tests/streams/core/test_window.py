@@ -7,19 +7,20 @@ import random
 import numpy as np
 import pytest
 
-from streams.window import BLOCK_MS, Window
+from streams.window import BLOCK_MS, Run, Window
 
 
-def columns(rows: list[tuple[int, int, int]]) -> list[np.ndarray[tuple[int], np.dtype[np.generic]]]:
-    kinds = (np.uint64, np.uint64, np.int64)
-    return [np.array([row[n] for row in rows], kind) for n, kind in enumerate(kinds)]
+def columns(rows: list[tuple[int, int, int]]) -> Run:
+    high, low, at = ([row[n] for row in rows] for n in range(3))
+    return Run(np.array(high, np.uint64), np.array(low, np.uint64), np.array(at, np.int64))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_finds_what_a_list_would_find(seed: int) -> None:
     draw = random.Random(seed)
     now, since = 10 * BLOCK_MS, 0
-    window, held = Window(), []
+    window = Window()
+    held: list[tuple[int, int, int]] = []
     for _ in range(60):
         now += draw.randrange(BLOCK_MS // 4)
         since = max(since, now - 3 * BLOCK_MS)
@@ -33,11 +34,8 @@ def test_it_finds_what_a_list_would_find(seed: int) -> None:
         held += [row for row in added if row[2] > since]
         assert window == Window.of(since, *columns(draw.sample(held, len(held))))
         asked = [(draw.randrange(1, 40), draw.randrange(3), now - draw.randrange(BLOCK_MS)) for _ in range(20)]
-        within = BLOCK_MS
-        found = window.find(*columns(asked), np.full(len(asked), within))
-        expected = [
-            any(h == row[:2] and abs(at - row[2]) <= within for *hl, at in held for h in [tuple(hl)]) for row in asked
-        ]
+        found = window.find(*columns(asked), np.full(len(asked), BLOCK_MS))
+        expected = [any(row[:2] == one[:2] and abs(row[2] - one[2]) <= BLOCK_MS for row in held) for one in asked]
         assert found.tolist() == expected
     assert len(window) < 4 * 60 * 30
 
@@ -45,10 +43,10 @@ def test_it_finds_what_a_list_would_find(seed: int) -> None:
 def test_windows_differ_by_what_they_hold_and_by_where_they_begin() -> None:
     rows = columns([(1, 2, 30), (4, 5, 60)])
     window = Window.of(20, *rows)
-    assert window == Window.of(20, *(column[::-1] for column in rows))
+    assert window == Window.of(20, *Run._make(column[::-1] for column in rows))
     assert window != Window.of(21, *rows)
-    assert window != Window.of(20, *(column[:1] for column in rows))
-    assert window != Window.of(20, rows[0], rows[1] + np.uint64(1), rows[2])
+    assert window != Window.of(20, *Run._make(column[:1] for column in rows))
+    assert window != Window.of(20, rows.high, rows.low + np.uint64(1), rows.at)
     with pytest.raises(TypeError):
         hash(window)
 
