@@ -84,9 +84,9 @@ class Traffic:
         fates = bytes((_REPEATED,)) * count
         return Request(request.again, self._take(count), fates, request.bulk, request.close)
 
-    def _is_repeated(self, fates: Sequence[int]) -> bool:
+    def _is_repeated(self, fates: Sequence[int], likelier: float = 1.0) -> bool:
         """Whether to send this again; only where it is sure that all of it will be stored."""
-        return self._repeats.random() < self._repeat and all(fate == _STORED for fate in fates)
+        return self._repeats.random() < self._repeat * likelier and all(fate == _STORED for fate in fates)
 
     def _arrival(self) -> Visit:
         """A new visit; one in four is by a visitor who has been there before."""
@@ -201,7 +201,7 @@ class Traffic:
                 f"Content-type: application/json\r\nConnection: {ending}\r\n"
             )
         payload = _post(head, body)
-        again = payload if draw >= 0.65 and self._is_repeated(expected) else b""
+        again = payload if draw >= 0.65 and self._is_repeated(expected, 10) else b""  # such bulks are few
         return Request(payload, first, bytes(expected), True, close, again)
 
     def _browser_queue(self, first: int, count: int) -> Request:
