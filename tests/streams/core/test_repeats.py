@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from schemas import packets
 from schemas.packets import MAPPED_IPV4, Event, Repeat
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import PacketKind
-from streams import batch, reference
+from streams import batch, reference, visits
 from streams.anonymize import urls
 from streams.batch import Record
 from streams.lookups import Shelf
@@ -364,3 +365,48 @@ def test_a_flood_of_one_request_is_dropped_in_no_time_that_grows_with_its_square
     assert len(found["events"]) == 1
     assert found["packets"][0]["repeats_random"] == len(events) - 1
     assert found["packets"][0]["repeats_count"] == [len(events) - 1]
+
+
+def test_a_visit_rule_that_fails_leaves_the_judgement_of_repeats_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The visits of the batch are followed once more without the event that fails."""
+
+    class Broken(int):
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("a rule that fails")
+
+        __hash__ = int.__hash__
+
+    real = visits._piece
+
+    def piece(gathered: Any, described: Any, number: int, broken: Any) -> Any:
+        described.action[2] = Broken(described.action[2])
+        return real(gathered, described, number, broken)
+
+    monkeypatch.setattr(visits, "_piece", piece)
+    found = run(
+        [[one([FIRST, after(FIRST, 1), after(simple(BASE), 2)], VERSION, appended_ms=START_MS)]], world(POLICIES)
+    )
+    (packet,) = found["packets"]
+    assert (packet["stored"], packet["repeats_random"], packet["rejected"]) == (1, 1, 1)
+
+
+def test_answers_of_one_place_add_up_and_those_of_an_earlier_one_are_let_go() -> None:
+    shelf = Shelf(None, None)  # type: ignore[arg-type]
+    empty = Run(*(np.zeros(0, kind) for kind in (np.uint64, np.uint64, np.int64)))
+    first = Asked(0, 1, 5, frozenset([1]), frozenset([10]), 0, 50)
+    second = Asked(0, 1, 5, frozenset([2]), frozenset([20]), 30, 90)
+    other = Asked(1, 1, 5, frozenset([2]), frozenset([20]), 30, 90)
+    with pytest.raises(RepeatsMissing) as missing:
+        shelf.identities([first])
+    assert missing.value.asked == (first,)
+    shelf.hold([first], [empty])
+    with pytest.raises(RepeatsMissing) as missing:
+        shelf.identities([second, other])
+    both = Asked(0, 1, 5, frozenset([1, 2]), frozenset([10, 20]), 0, 90)
+    assert missing.value.asked == (both, other)
+    shelf.hold([both, other], [empty, empty])
+    assert [len(shelf.identities(asked)) for asked in ([first, other], [second])] == [2, 1]
+    later = first._replace(offset=6)
+    with pytest.raises(RepeatsMissing) as missing:
+        shelf.identities([later])
+    assert missing.value.asked == (later,)
