@@ -392,7 +392,7 @@ def test_a_visit_rule_that_fails_leaves_the_judgement_of_repeats_as_it_is(monkey
 
 def test_answers_of_one_place_add_up_and_those_of_an_earlier_one_are_let_go() -> None:
     shelf = Shelf(None, None)  # type: ignore[arg-type]
-    empty = Run(*(np.zeros(0, kind) for kind in (np.uint64, np.uint64, np.int64)))
+    empty = Run._make(np.zeros(0, kind) for kind in (np.uint64, np.uint64, np.int64))
     first = Asked(0, 1, 5, frozenset([1]), frozenset([10]), 0, 50)
     second = Asked(0, 1, 5, frozenset([2]), frozenset([20]), 30, 90)
     other = Asked(1, 1, 5, frozenset([2]), frozenset([20]), 30, 90)
