@@ -66,7 +66,7 @@ def read(body: bytes, fields: Fields, address: bytes, received_ms: int, director
     token = content.get("token_auth")
     token = token if isinstance(token, str) else ""
     count = len(items)
-    key = fields.get("idempotency-key")
+    key = fields.get("idempotency-key") or None
     repeat = b"" if key is not None or count < 2 else repeat_of_body(body)
     signals, agent, language, hints = headers.said(fields)
     events: list[tuple[int, Row]] = []

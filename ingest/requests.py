@@ -134,7 +134,7 @@ def single(
         language,
         "" if b"uadata" in judged.special else hints,
         judged.query,
-        repeat_of_key(fields["idempotency-key"], site, judged.token) if "idempotency-key" in fields else b"",
+        repeat_of_key(key, site, judged.token) if (key := fields.get("idempotency-key")) else b"",
         1,
         0,
     )

@@ -23,6 +23,14 @@ class Rejected(StrEnum):
     INTERNAL_ERROR = "internal_error"  # a stage failed on this event alone
 
 
+class Repeated(StrEnum):
+    """The event was stored before, and what told so (the table is in `streams.repeats`)."""
+
+    KEY = "key"  # the request's Idempotency-Key
+    RANDOM = "random"  # the client's random number, with the time or the page view's id
+    BODY = "body"  # the body of a bulk, byte for byte
+
+
 class Invalid(StrEnum):
     """The collector refused the request or the item of a bulk; it was never acknowledged."""
 

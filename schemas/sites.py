@@ -4,6 +4,7 @@
     domains = ["shop.example"]           # hosts whose referrers are internal
     timezone = "Europe/Berlin"           # the site's days begin and end by it
     shards = 1                           # more than 1 for a giant site only
+    repeat_seconds = 900                 # what is sent again within so many seconds is dropped, at most 3600; 0: never
 
     [tokens]                             # sha256 of a token, in hex -> role
     "5e88...42d8" = "write"
@@ -39,6 +40,7 @@ from schemas.packets import Role
 
 DEFAULT_FILE = "default.toml"
 MAX_SITE = 2**32 - 1
+MAX_REPEAT_SECONDS = 3_600  # the worker holds the identities of so many seconds in memory
 
 # Matomo's list of parameters that no report needs: click ids and sessions.
 EXCLUDED_PARAMETERS = frozenset(
@@ -79,6 +81,7 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
     domains: tuple[str, ...] = ()
     shards: int = 1
+    repeat_seconds: int = 900
     mask_bytes: int = 2
     excluded_parameters: tuple[str, ...] = ()  # beside EXCLUDED_PARAMETERS; lower case
     keep_fragment: bool = False
@@ -128,6 +131,11 @@ class PolicySet:
         """16 bytes that name this set in packets and rows."""
         return hashlib.blake2b(self.canonical, digest_size=16).digest()
 
+    @cached_property
+    def repeat_seconds(self) -> int:
+        """The longest window of repeats of any site."""
+        return max((policy.repeat_seconds for policy in self.sites.values()), default=0)
+
     def dump(self) -> bytes:
         """The value of the record on `site.policies`; its key is the version in hex."""
         return self.canonical
@@ -139,7 +147,9 @@ class PolicySet:
             sites = msgspec.json.decode(data, type=dict[int, SitePolicy])
         except msgspec.DecodeError as error:
             raise SitesError(f"record is not a set of policies: {error}") from None
-        return cls(sites)
+        found = cls(sites)
+        found.canonical = data  # a set of an older version keeps its name, though it lacks what has a default since
+        return found
 
 
 class Sites:
@@ -167,6 +177,7 @@ class _Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
+    repeat_seconds: int | None = None
     privacy: _Privacy = _Privacy()
 
 
@@ -235,6 +246,9 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     shards = next((n for n in (file.shards, default.shards) if n is not None), 1)
     if not 1 <= shards <= 1024:
         raise wrong("shards", "must be from 1 to 1024")
+    repeat_seconds = next((n for n in (file.repeat_seconds, default.repeat_seconds) if n is not None), 900)
+    if not 0 <= repeat_seconds <= MAX_REPEAT_SECONDS:
+        raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
     mask_bytes = pick("mask_bytes", 2)
     if not 0 <= mask_bytes <= 4:
         raise wrong("privacy.mask_bytes", "must be from 0 to 4")
@@ -249,6 +263,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         timezone=timezone,
         domains=tuple(domains),
         shards=shards,
+        repeat_seconds=repeat_seconds,
         mask_bytes=mask_bytes,
         excluded_parameters=_names(pick("excluded_parameters", ())),
         keep_fragment=pick("keep_fragment", False),

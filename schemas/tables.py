@@ -180,6 +180,10 @@ PACKETS = pa.schema(
         ("repeats_key", pa.uint32()),
         ("repeats_random", pa.uint32()),
         ("repeats_body", pa.uint32()),
+        ("repeats_from", MOMENT),
+        ("repeats_site", pa.list_(pa.uint32())),
+        ("repeats_reason", pa.list_(TEXT)),
+        ("repeats_count", pa.list_(pa.uint32())),
     ]
 )
 

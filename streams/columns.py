@@ -110,6 +110,14 @@ class Query:
         first, after = self._bounds[number : number + 2]
         return bool(first < after)
 
+    def filled(self, name: str) -> npt.NDArray[np.bool_]:
+        """Where the parameter is given and not empty."""
+        values, rows = self.values(name)
+        out = np.zeros(self.n, np.bool_)
+        if len(rows):
+            out[rows] = pc.binary_length(values).to_numpy() > 0
+        return out
+
     def texts(self, name: str) -> tuple[list[str], list[int]]:
         """Decoded values and their rows, for a parameter that few rows have."""
         values, rows = self.values(name)

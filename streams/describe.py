@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from schemas.packets import Flag
 from schemas.parameters import decode
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
-from streams import fields, keyed
+from streams import fields, keyed, repeats
 from streams.anonymize import addresses, order_ids, user_ids, visitor_ids
 from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
@@ -28,6 +28,7 @@ from streams.enrich import actions, campaigns
 from streams.enrich.campaigns import Campaign
 from streams.gather import Rows, valid_times
 from streams.keyed import Kind
+from streams.repeats import Doubts, Earlier, Identities
 from streams.rules import QUARTER_MS, Rules
 from streams.surroundings import Lookups, Surroundings
 from streams.verdicts import (
@@ -47,7 +48,7 @@ TEXT_PARAMETERS = ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "
 PARAMETERS = (
     *("rec", "url", "urlref", "cid", "_id", "uid", "pv_id", "ua", "lang", "uadata", "res", "link", "download"),
     *("h", "m", "s", "ping", "new_visit", "ca", "idgoal", "revenue", "search_count", "e_v", "consent"),
-    *("ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
+    *("r", "rand", "ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
     *sorted(campaigns.PARAMETERS),
 )
 DEVICE_COLUMNS = {
@@ -71,7 +72,7 @@ class Description:
     """What is known of some rows without looking at visits.
 
     `rows`: their numbers in the batch; `verdict`: one number of `verdicts.VERDICTS` each; the rest has one entry
-    per kept row, `kept` being its number in the batch. `columns` lacks name, place and visit.
+    per kept row, `kept` being its number in the batch. `columns` lacks name, place, visit and identity.
     """
 
     rows: Codes
@@ -86,27 +87,29 @@ class Description:
     action: list[int] = field(default_factory=list)
     new_visit: list[bool] = field(default_factory=list)
     campaign: list[str] = field(default_factory=list)
+    repeats: Identities = field(default_factory=lambda: Identities.none(0))
+    doubts: Doubts = field(default_factory=Doubts)
 
 
-def describe(rows: Rows, lookups: Lookups) -> list[Description]:
+def describe(rows: Rows, earlier: Earlier, lookups: Lookups) -> list[Description]:
     """Describe all rows, in order; one description where nothing fails. Raises Surroundings."""
-    return _halving(rows, np.arange(len(rows)), lookups)
+    return _halving(rows, np.arange(len(rows)), earlier, lookups)
 
 
-def _halving(rows: Rows, at: Codes, lookups: Lookups) -> list[Description]:
+def _halving(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> list[Description]:
     part = rows if len(at) == len(rows) else rows.take(at)
     try:
-        return [_describe(part, at, lookups)]
+        return [_describe(part, at, earlier, lookups)]
     except (Surroundings, MemoryError):
         raise
     except Exception:
         if len(at) == 1:
             return [Description(at, np.array([NUMBER[INTERNAL_ERROR]], np.uint8), at[:0])]
         middle = len(at) // 2
-        return _halving(rows, at[:middle], lookups) + _halving(rows, at[middle:], lookups)
+        return _halving(rows, at[:middle], earlier, lookups) + _halving(rows, at[middle:], earlier, lookups)
 
 
-def _describe(rows: Rows, at: Codes, lookups: Lookups) -> Description:
+def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Description:
     verdict = _before_parsing(rows)
     first = np.flatnonzero(verdict == 0)
     if len(first) < len(rows):
@@ -114,13 +117,15 @@ def _describe(rows: Rows, at: Codes, lookups: Lookups) -> Description:
     query = Query(rows.query, NAMES)
     timings = {name: query.integers(name, 0, -1, fields.TIMING_LIMIT + 1) for name in fields.TIMINGS}
     later = _after_parsing(query, timings)
+    ids = repeats.identify(rows, query, np.flatnonzero(later == 0), lookups)
+    later = np.where(earlier.repeated(rows, ids), repeats.VERDICT[ids.how], later)
     verdict[first] = later
     second = np.flatnonzero(later == 0)
     if len(second) < len(rows):
         rows = rows.take(second)
         query.keep(second)
         timings = {name: values[second] for name, values in timings.items()}
-    out = Description(at, verdict, at[first[second]])
+    out = Description(at, verdict, at[first[second]], repeats=ids.take(second))
     if len(rows):
         _Stages(rows, query, lookups, out).run(timings)
     return out

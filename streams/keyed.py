@@ -26,6 +26,7 @@ class Kind(IntEnum):
     ORDER = 3
     CONFIG = 4
     VISIT = 5
+    REPEAT = 6
 
 
 def site_day_key(secret: bytes, site: int) -> bytes:

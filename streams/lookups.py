@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from infra.service import vault
 from infra.service.vault import Vault
 from schemas.sites import PolicySet
 from streams.policies import Policies
-from streams.surroundings import PolicyMissing, SecretMissing, Surroundings
+from streams.surroundings import Asked, PolicyMissing, RepeatsMissing, SecretMissing, Surroundings
+from streams.window import Run
 
 
 class Shelf:
@@ -17,6 +19,7 @@ class Shelf:
     def __init__(self, policies: Policies, secrets: Vault) -> None:
         self._policies = policies
         self._vault = secrets
+        self._repeats: dict[int, tuple[Asked, Run]] = {}  # by partition, of one place each
 
     def policies(self, version: bytes) -> PolicySet:
         """The policy set of this version; raises PolicyMissing."""
@@ -31,6 +34,23 @@ class Shelf:
             return self._vault.day_secret(date)
         except vault.SecretMissing:
             raise SecretMissing(date) from None
+
+    def identities(self, asked: Sequence[Asked]) -> list[Run]:
+        """What `hold` was given for these; raises RepeatsMissing."""
+        held = [self._repeats.get(one.partition) for one in asked]
+        found = [answer[1] for one, answer in zip(asked, held, strict=True) if answer and one.within(answer[0])]
+        if len(found) < len(asked):
+            wanted = []
+            for one, answer in zip(asked, held, strict=True):
+                again = answer is not None and one[:3] == answer[0][:3]
+                wanted.append(one.joined(answer[0]) if answer is not None and again else one)
+            raise RepeatsMissing(wanted)
+        return found
+
+    def hold(self, asked: Sequence[Asked], found: Sequence[Run]) -> None:
+        """Take the answers to what was asked; those of an earlier place of the partition are let go."""
+        for one, run in zip(asked, found, strict=True):
+            self._repeats[one.partition] = one, run
 
     def fetch(self, missing: Surroundings) -> None:
         """Try to fetch what was missing; raises errors of Kafka, ClickHouse and the vault."""

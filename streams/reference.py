@@ -8,25 +8,30 @@ runs it (some 100 microseconds per event, and the search is linear in the number
 
 from __future__ import annotations
 
+import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from schemas import packets, parameters
 from schemas.packets import BadPacket, Event, Flag, Header
-from schemas.reasons import Rejected
+from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
-from streams import fields, keyed
+from streams import fields, keyed, repeats
 from streams.anonymize import addresses, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
 from streams.enrich import actions, campaigns, device, languages, referrers, searches
+from streams.gather import REPEATS_SLACK_MS
 from streams.keyed import Kind
 from streams.rules import Rules
 from streams.state import VISIT_ACTIONS, VISIT_MS, PartitionState, Sequences, Visit
-from streams.surroundings import Lookups, Surroundings
+from streams.surroundings import Asked, Lookups, Surroundings
 from streams.verdicts import (
     BAD_CID,
     BAD_TIMINGS,
@@ -35,9 +40,11 @@ from streams.verdicts import (
     LATEST_MS,
     NOT_RECORDED,
     PING_WITHOUT_VISIT,
+    REPEATS,
     Verdict,
     before_parsing,
 )
+from streams.window import Window
 
 Row = dict[str, Any]
 
@@ -65,6 +72,9 @@ class _Partition:
         self.seen = {writer: found.copy() for writer, found in state.seen.items()}
         distinct = {visit[0]: visit for visit in state.index.values()}
         self.visits = [_Visit(*visit) for visit in sorted(distinct.values(), key=lambda visit: visit[2])]
+        self.repeats_from = state.repeats.from_ms
+        held = zip(*(column.tolist() for column in state.repeats.rows()), strict=True)
+        self.identities = [((high, low), at) for high, low, at in held]
 
     def find(self, key: int, cutoff: int) -> _Visit | None:
         """The open visit with this hash that acted last; of equals the one touched last."""
@@ -86,6 +96,10 @@ class _Partition:
                     index[key] = value
         self.state.index, self.state.seen = index, self.seen
         self.state.watermark_ms = self.watermark
+        high, low, at = ([row[n] for row in ((*name, at) for name, at in self.identities)] for n in range(3))
+        self.state.repeats = Window.of(
+            self.repeats_from, np.array(high, np.uint64), np.array(low, np.uint64), np.array(at, np.int64)
+        )
         self.state.applied += 1
 
 
@@ -128,7 +142,9 @@ def _record(
         "appended_at": record.appended_ms,
         "watermark": partition.watermark,
     }
-    entry |= dict.fromkeys(PACKETS.names[PACKETS.names.index("received") :], 0)
+    entry |= dict.fromkeys(PACKETS.names[PACKETS.names.index("received") : PACKETS.names.index("repeats_from")], 0)
+    entry["repeats_from"] = partition.repeats_from
+    entry |= {name: [] for name in PACKETS.names[PACKETS.names.index("repeats_site") :]}
     ledger.append(entry)
     try:
         header = packets.header(record.value)
@@ -149,6 +165,7 @@ def _record(
     policies = lookups.policies(header.policy)
     partition.seen.setdefault(header.writer, Sequences()).add(header.seq)
     cutoff = partition.watermark - VISIT_MS
+    repeated: Counter[tuple[int, str]] = Counter()
     for index in range(header.count):
         event = columns.event(index)
         if EARLIEST_MS <= event.received_ms < LATEST_MS:
@@ -163,14 +180,24 @@ def _record(
         if not isinstance(result, Verdict):
             entry["stored"] += 1
             events.append(place | name | {"index": index, "policy_version": header.policy} | result)
-        elif result.excluded:
+        elif isinstance(result.reason, Excluded):
             entry["excluded"] += 1
+        elif isinstance(result.reason, Repeated):
+            entry[f"repeats_{result.reason}"] += 1
+            repeated[event.site, str(result.reason)] += 1
         else:
             entry["rejected"] += 1
             reject = {"index": index, "site_id": event.site, "reason": result.reason, "field": result.field}
             reject |= {"received_at": max(0, min(LATEST_MS, event.received_ms)), "size": len(event.query)}
             rejects.append(place | name | reject)
     entry["watermark"] = partition.watermark
+    held = max([policy.repeat_seconds for policy in policies.sites.values()], default=0) * 1000
+    partition.repeats_from = max(partition.repeats_from, partition.watermark - held - REPEATS_SLACK_MS)
+    entry["repeats_from"] = partition.repeats_from
+    for (site, reason), count in sorted(repeated.items()):
+        entry["repeats_site"].append(site)
+        entry["repeats_reason"].append(reason)
+        entry["repeats_count"].append(count)
 
 
 def _event(
@@ -200,10 +227,15 @@ def _event(
         if value < 0:
             return BAD_TIMINGS[name]
     rules = Rules.of(event.site, policy)
+    identity = _identity(event, given, record, rules.repeat_ms)
+    names = _names(identity, event, rules.repeat_ms, lookups) if identity else []
+    if identity and _repeated(event, names, rules.repeat_ms, record, partition, lookups):
+        return REPEATS[identity[0]]
     masked = addresses.mask(event.address, rules.mask_bytes)
     key = keyed.site_day_key(lookups.day_secret(rules.date(time)), event.site)
     row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
-    row |= {"address": addresses.text(masked), "country": "", "region": "", "city": "", "repeat_id": bytes(16)}
+    row |= {"address": addresses.text(masked), "country": "", "region": "", "city": ""}
+    row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)
     config = _device(row, event, given, masked, key)
     removed, campaign = _content(row, given, rules, key, timings)
     row["parameters_removed"] = min(65_535, removed + recordings.count(event.query))
@@ -226,6 +258,8 @@ def _event(
     visit.position += row["action_type"] != ActionType.PING
     visit.pageviews += row["action_type"] == ActionType.PAGE_VIEW
     partition.touch(visit)
+    if names:
+        partition.identities.append((names[0], event.received_ms))
     return row | {
         "visit_id": visit.id,
         "visit_start": visit.start,
@@ -238,6 +272,57 @@ def _event(
         "visit_last": visit.last,
         "gap_ms": gap,
     }
+
+
+def _identity(
+    event: Event, given: Mapping[str, str], record: Record, window: int
+) -> tuple[Repeated, tuple[int, ...]] | None:
+    """What tells a repeat of this event, and the words that are hashed for it."""
+    age = record.appended_ms - event.received_ms
+    if not window or not -repeats.AHEAD_MS <= age <= repeats.BEHIND_MS:
+        return None
+    how, *words = repeats.told(event.repeat, event.items)
+    time = all(given.get(name) for name in ("h", "m", "s"))
+    if how == repeats.KEY:
+        return Repeated.KEY, (how, *words, event.index, 0, 0)
+    if (given.get("r") or given.get("rand")) and (time or given.get("pv_id")):
+        sender = repeats.agent_word(event.agent), *struct.unpack("<QQ", event.address)
+        return Repeated.RANDOM, (repeats.RANDOM, *repeats.text_words(event.query), *sender)
+    return (Repeated.BODY, (how, *words, event.index, 0, 0)) if how else None
+
+
+def _names(
+    identity: tuple[Repeated, tuple[int, ...]], event: Event, window: int, lookups: Lookups
+) -> list[tuple[int, int]]:
+    """The identity under the key of the event's day, and under that of a day that is near."""
+    into = event.received_ms % repeats.DAY_MS
+    side = -1 if into < window else 1 if repeats.DAY_MS - into <= window else 0
+    found = []
+    for days in dict.fromkeys((0, side)):
+        day = datetime.fromtimestamp(event.received_ms // 1000, UTC).date() + timedelta(days=days)
+        key = keyed.site_day_key(lookups.day_secret(day), event.site)
+        high, low = (keyed.hash_words(key, Kind.REPEAT, half, *identity[1]) for half in (0, 1))
+        found.append((high, low))
+    return found
+
+
+def _repeated(
+    event: Event,
+    names: Sequence[tuple[int, int]],
+    window: int,
+    record: Record,
+    partition: _Partition,
+    lookups: Lookups,
+) -> bool:
+    at = event.received_ms
+    held = list(partition.identities)
+    if at - window <= partition.state.repeats.from_ms:
+        place = record.partition, record.generation, record.offset
+        high = frozenset(high for high, _ in names)
+        (run,) = lookups.identities([Asked(*place, frozenset([event.site]), high, at - window, at + window)])
+        stored = zip(*(column.tolist() for column in run), strict=True)
+        held += [((high, low), moment) for high, low, moment in stored]
+    return any(name in names and abs(moment - at) <= window for name, moment in held)
 
 
 def _visit(

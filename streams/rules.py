@@ -19,6 +19,7 @@ class Rules:
 
     site: int
     timezone: ZoneInfo
+    repeat_ms: int
     mask_bytes: int
     excluded: frozenset[str]
     keep_fragment: bool
@@ -36,6 +37,7 @@ class Rules:
         return cls(
             site=site,
             timezone=timezone,
+            repeat_ms=policy.repeat_seconds * 1000,
             mask_bytes=policy.mask_bytes,
             excluded=policy.excluded,
             keep_fragment=policy.keep_fragment,

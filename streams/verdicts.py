@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schemas.packets import Flag
-from schemas.reasons import Excluded, Rejected
+from schemas.reasons import Excluded, Rejected, Repeated
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01; a collector's clock before that is broken
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
@@ -14,13 +14,13 @@ LATEST_MS = 4_102_444_800_000  # 2100-01-01
 class Verdict(NamedTuple):
     """A reason of the closed lists, and the name of the field that is to blame."""
 
-    reason: Excluded | Rejected
+    reason: Excluded | Rejected | Repeated
     field: str = ""
 
     @property
-    def excluded(self) -> bool:
-        """Whether the rules say so (counted only), rather than the event being wrong (a row in `rejects`)."""
-        return isinstance(self.reason, Excluded)
+    def rejected(self) -> bool:
+        """Whether the event is wrong (a row in `rejects`), rather than left out by the rules (counted only)."""
+        return isinstance(self.reason, Rejected)
 
 
 # In the order in which they are judged: the first that applies holds. Number 0 of a column means "kept".
@@ -33,6 +33,8 @@ BAD_CID = Verdict(Rejected.BAD_PARAMETER, "cid")
 BAD_TIMINGS = {
     name: Verdict(Rejected.BAD_PARAMETER, name) for name in ("pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl")
 }
+HOW = {Repeated.KEY: 1, Repeated.RANDOM: 2, Repeated.BODY: 3}  # the numbers are part of every identity
+REPEATS = {reason: Verdict(reason) for reason in Repeated}
 PING_WITHOUT_VISIT = Verdict(Excluded.PING_WITHOUT_VISIT)
 INTERNAL_ERROR = Verdict(Rejected.INTERNAL_ERROR)
 
@@ -45,6 +47,7 @@ VERDICTS: tuple[Verdict | None, ...] = (
     NOT_RECORDED,
     BAD_CID,
     *BAD_TIMINGS.values(),
+    *REPEATS.values(),
     PING_WITHOUT_VISIT,
     INTERNAL_ERROR,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_site_over_default(tmp_path: Path) -> None:
         ("2.toml", f'[tokens]\n{"a" * 64} = "none"', "2.toml.*role"),
         ("2.toml", "[privacy]\nmask_bytes = 9", "2.toml.*mask_bytes"),
         ("2.toml", "shards = 0", "2.toml.*shards"),
+        ("2.toml", "repeat_seconds = 3601", "2.toml.*repeat_seconds"),
+        ("2.toml", "repeat_seconds = -1", "2.toml.*repeat_seconds"),
         ("2.toml", "x", "2.toml.*TOML"),
         ("0.toml", "", "0.toml.*id"),
         ("01.toml", "", "01.toml.*id"),
@@ -71,3 +74,23 @@ def test_version_names_what_is_in_force_and_nothing_else() -> None:
 def test_a_record_that_is_no_set_is_refused() -> None:
     with pytest.raises(SitesError):
         PolicySet.load(b'{"1": {"mask_bits": 2}}')
+
+
+def test_the_window_of_repeats_is_the_sites_or_the_default(tmp_path: Path) -> None:
+    (tmp_path / "1.toml").write_text("")
+    assert load_sites(tmp_path).policies.repeat_seconds == 900
+    (tmp_path / "default.toml").write_text("repeat_seconds = 60")
+    (tmp_path / "2.toml").write_text("repeat_seconds = 0")
+    sites = load_sites(tmp_path)
+    assert [site.policy.repeat_seconds for site in sites.by_id.values()] == [60, 0]
+    assert sites.policies.repeat_seconds == 60
+    assert PolicySet({}).repeat_seconds == 0
+
+
+def test_a_set_keeps_its_name_when_policies_have_more_fields_than_it_says() -> None:
+    """Packets in the log name the set as it was written, by an older version too."""
+    data = b'{"1":{"timezone":"UTC"}}'
+    found = PolicySet.load(data)
+    assert found.dump() == data
+    assert found.version == hashlib.blake2b(data, digest_size=16).digest()
+    assert found.of(1) == SitePolicy()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import parameters
 from schemas.packets import Event
+from schemas.reasons import Repeated
 from streams import batch, reference
 from streams.batch import Record
 from streams.caches import caches
@@ -23,9 +24,8 @@ VERSION = POLICIES.version
 
 
 def both(records: list[Record], size: int = 1000) -> list[tuple[object, ...]]:
-    looked_up = world(POLICIES)
     batches = [records[start : start + size] for start in range(0, len(records), size)]
-    return differences(run(batches, looked_up), run(batches, looked_up, reference.process))
+    return differences(run(batches, world(POLICIES)), run(batches, world(POLICIES), reference.process))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -37,6 +37,21 @@ def test_generated_traffic(seed: int) -> None:
 def test_traffic_with_odd_events_late_times_and_bad_packets(seed: int) -> None:
     records = Traffic(seed, visitors=6, step_ms=60_000).records(VERSION, 40, partitions=2, odd=0.4, trouble=0.2)
     assert both(records, 7) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_traffic_with_repeats_in_any_cut(seed: int) -> None:
+    r = random.Random(seed)
+    traffic = Traffic(seed, visitors=8, step_ms=r.choice([500, 5_000, 60_000]))
+    records = traffic.records(VERSION, 50, partitions=2, size=8, odd=0.1, trouble=0.1, again=0.4)
+    looked_up = world(POLICIES), world(POLICIES)
+    cuts = sorted(r.sample(range(1, len(records)), 8))
+    batches = [records[a:b] for a, b in zip([0, *cuts], [*cuts, len(records)], strict=True)]
+    ours = run(batches, looked_up[0])
+    assert differences(ours, run(batches, looked_up[1], reference.process)) == []
+    dropped = {reason: sum(row[f"repeats_{reason}"] for row in ours["packets"]) for reason in Repeated}
+    assert min(dropped.values()) > 0
+    assert looked_up[0].lookups
 
 
 def test_every_odd_request_alone_and_beside_the_others() -> None:
@@ -87,6 +102,9 @@ EVENTS = st.builds(
     language=st.one_of(st.sampled_from(["", "de", "en-US,en;q=0.9", "(x) fr"]), st.text(max_size=30)),
     hints=st.sampled_from(["", "{", '{"brands":["HeadlessChrome"]}']),
     query=QUERIES,
+    repeat=st.sampled_from([b"", b"", b"K" + bytes(16), b"B" + bytes(16), b"K", b"?" * 17]),
+    items=st.sampled_from([1, 2, 2**32 - 1]),
+    index=st.sampled_from([0, 1, 2**32 - 1]),
 )
 
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
 from urllib.parse import quote
 
+import msgspec
+import numpy as np
+import pyarrow as pa
+
 from schemas import packets, parameters
-from schemas.packets import Event, Flag
+from schemas.packets import Event, Flag, Repeat
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
+from streams.surroundings import Asked
+from streams.window import Run
 
 START_MS = 1_795_000_000_000  # 2026-11-18 08:26:40 UTC
 WORDS = ["red", "blue", "summer", "winter", "sale", "shoe", "coat", "lamp", "desk", "garden", "news", "world"]
@@ -167,6 +174,8 @@ class World:
     sets: dict[bytes, PolicySet]
     dead: set[date] = field(default_factory=set)
     asked: int = 0
+    stored: list[tuple[tuple[int, int, int], int, int, int, int]] = field(default_factory=list)
+    lookups: list[Asked] = field(default_factory=list)
 
     def policies(self, version: bytes) -> PolicySet:
         try:
@@ -179,6 +188,33 @@ class World:
         if day in self.dead:
             raise SecretMissing(day)
         return day.isoformat().encode().ljust(32, b"-")
+
+    def store(self, events: pa.Table) -> None:
+        """Remember the identities of rows that are stored: place, site, halves, moment."""
+        names = ("partition", "generation", "offset", "site_id", "repeat_id", "received_at")
+        columns = [events[name].to_pylist() for name in names[:5]]
+        columns.append(events["received_at"].cast(pa.int64()).to_pylist())
+        for partition, generation, offset, site, repeat, at in zip(*columns, strict=True):
+            high, low = struct.unpack("<QQ", repeat)
+            if high:
+                self.stored.append(((partition, generation, offset), site, high, low, at))
+
+    def identities(self, asked: Sequence[Asked]) -> list[Run]:
+        self.lookups += asked
+        out = []
+        for one in asked:
+            found = [
+                (high, low, at)
+                for place, site, high, low, at in self.stored
+                if place[0] == one.partition
+                and place < one[:3]
+                and site in one.sites
+                and high in one.high
+                and one.first_ms <= at <= one.last_ms
+            ]
+            high_, low_, at_ = zip(*found, strict=True) if found else ((), (), ())
+            out.append(Run(np.array(high_, np.uint64), np.array(low_, np.uint64), np.array(at_, np.int64)))
+        return out
 
 
 def policy_set(sites: int = 5) -> PolicySet:
@@ -236,6 +272,7 @@ class Traffic:
         self.step_ms = step_ms
         self.sites = sites
         self.recent: list[Visitor] = []
+        self.sent: list[Event] = []  # that may be sent again
         self.visitors = [self._visitor() for _ in range(visitors)]
         self.pages = {site: [self._page(site) for _ in range(max(2, pages // sites))] for site in range(1, sites + 1)}
         self.weights = {
@@ -323,10 +360,14 @@ class Traffic:
         out += ["pdf=1", "qt=0", "realp=0", "wma=0", "fla=0", "java=0", "ag=0", "cookie=1"]
         return "&".join(out)
 
-    def event(self, odd: float = 0.0) -> Event:
-        """The next event; with probability `odd` one that nobody expects."""
+    def event(self, odd: float = 0.0, again: float = 0.0) -> Event:
+        """The next event; with probability `odd` one that nobody expects, with `again` one that came before."""
         r = self.random
         self.now += r.randint(0, 2 * self.step_ms)
+        if self.sent and r.random() < again:
+            sent = r.choice(self.sent)
+            moved = r.choice([0, 0, -1_000, -899_000, -900_001, -5_000_000])
+            return msgspec.structs.replace(sent, received_ms=self.now + moved)
         if self.recent and r.random() < 0.55:
             visitor = r.choice(self.recent)
         else:
@@ -342,7 +383,7 @@ class Traffic:
             received += r.choice([0, 0, 0, *late])
         else:
             query = self.query(visitor)
-        return Event(
+        event = Event(
             received_ms=received,
             site=site,
             address=visitor.address if r.random() < 0.9 else address(r),
@@ -353,6 +394,14 @@ class Traffic:
             hints=r.choice(["", "", '{"brands":"HeadlessChrome"}']) if odd else "",
             query=parameters.safe(query.encode()),
         )
+        if again:
+            told = r.choice([b"", b"", Repeat.KEY, Repeat.BODY, Repeat.BODY, b"?", b"K short"])
+            if told:
+                event.repeat = told + (b"%02d" % r.randrange(20)) * 8 if len(told) == 1 else told
+                event.items, event.index = r.choice([(1, 0), (3, r.randrange(3))])
+                event.query = event.query.replace("&r=", "&x=" if r.random() < 0.8 else "&rand=", 1)
+            self.sent = [*self.sent[-11:], event]
+        return event
 
     def records(
         self,
@@ -363,6 +412,7 @@ class Traffic:
         size: int = 20,
         odd: float = 0.0,
         trouble: float = 0.0,
+        again: float = 0.0,
         writer: int = 7,
     ) -> list[Record]:
         """`count` packets of about `size` events; with probability `trouble` one comes again, or is none."""
@@ -379,7 +429,7 @@ class Traffic:
             else:
                 seq = seqs.get(partition, -1) + 1
                 seqs[partition] = seq
-                events = [self.event(odd) for _ in range(r.randint(1, 2 * size - 1))]
+                events = [self.event(odd, again) for _ in range(r.randint(1, 2 * size - 1))]
                 value = packets.encode(writer + partition, seq, 1, policy, events)
             offset = offsets.get(partition, -1) + 1
             offsets[partition] = offset
