@@ -60,7 +60,7 @@ async def _one(host: str, port: int, number: int, made: Input, seen: Seen) -> No
                     writer.write(piece)
                     await asyncio.sleep(0)
                 writer.write_eof()
-            except OSError:
+            except (OSError, RuntimeError):  # the latter is uvloop's for a connection that is closed
                 pass  # the collector has refused the rest, as it may
             answers = await reading
     except TimeoutError:

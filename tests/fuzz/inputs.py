@@ -37,22 +37,33 @@ PATHS = (
 )
 VERSIONS = (*("1.1",) * 14, "1.0", "1.0", "0.9", "2.0", "1.10", "", "x")
 NAMES = (
-    *("url", "urlref", "action_name", "_id", "uid", "cid", "cip", "cdt", "cdo", "ua", "uadata", "lang", "res", "r", "pv_id"),
-    *("h", "m", "s", "ping", "ca", "e_c", "e_a", "e_n", "e_v", "link", "download", "search", "search_cat", "search_count"),
+    *("url", "urlref", "action_name", "_id", "uid", "cid", "cip", "cdt", "cdo", "ua"),
+    *("uadata", "lang", "res", "r", "pv_id"),
+    *("h", "m", "s", "ping", "ca", "e_c", "e_a", "e_n", "e_v"),
+    *("link", "download", "search", "search_cat", "search_count"),
     *("idgoal", "revenue", "ec_id", "ec_items", "ec_st", "ec_tx", "ec_sh", "ec_dt", "_pks", "_pkn", "_pkc", "_pkp"),
-    *("c_n", "c_p", "c_t", "c_i", "cvar", "_cvar", "_rcn", "_rck", "_refts", "_ref", "_idts", "_idvc", "_viewts", "_idn"),
+    *("c_n", "c_p", "c_t", "c_i", "cvar", "_cvar", "_rcn", "_rck", "_refts"),
+    *("_ref", "_idts", "_idvc", "_viewts", "_idn"),
     *("dimension1", "dimension999", "pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl", "gt_ms", "bots", "cs"),
     *("country", "region", "city", "lat", "long", "new_visit", "cookie", "send_image", "token_auth", "queuedtracking"),
-    *("recMode", "http_status", "bw_bytes", "source", "ma_ti", "ma_mt", "fa_id", "hsr_x", "consent", "dp", "rand", "pdf"),
+    *("recMode", "http_status", "bw_bytes", "source", "ma_ti", "ma_mt", "fa_id", "hsr_x"),
+    *("consent", "dp", "rand", "pdf"),
 )  # fmt: skip
 VALUES = (
-    *("", "0", "1", "-1", "2147483648", "9" * 400, "1e999", "-1e-999", "nan", "inf", "0x10", "1.5", " 1", "1%00", "%00"),
-    *("%", "%zz", "%u0041", "%c3", "%c3%28", "%ED%A0%80", "%F4%90%80%80", "%25%32%35", "+", "%0d%0aX:+y", "a;b", "null"),
-    *("[]", "{}", "%5B%5B", "%7B%22a%22%3A", "%5B1%2C%222%22%5D", "%7B%221%22%3A%5B%22a%22%2C%22b%22%5D%7D", "undefined"),
-    *("http%3A%2F%2Fshop.example%2Fa%3Fb%3Dc%23d", "https://x.example/?q=1", "http://[::1]:99999/", "http://[", "//", "?"),
-    *("javascript:alert(1)", "http%3A%2F%2Fu%3Ap%40h%2F", "http://xn--/", "http://%00/", "http://a..b/", "%F0%9F%92%A9"),
-    *("0123456789abcdef", "0123456789ABCDEF", "g" * 16, "2026-11-25 12:00:00", "1764000000", "99999999999999", "0000-00-00"),
-    *("2026-02-30 25:61:61", "10.0.0.1", "::1", "-", "fe80::1%25eth0", "800x600", "x" * 3000, "%E2%80%8B" * 300, "\x7f", "é"),
+    *("", "0", "1", "-1", "2147483648", "9" * 400, "1e999", "-1e-999", "nan", "inf"),
+    *("0x10", "1.5", " 1", "1%00", "%00"),
+    *("%", "%zz", "%u0041", "%c3", "%c3%28", "%ED%A0%80", "%F4%90%80%80", "%25%32%35"),
+    *("+", "%0d%0aX:+y", "a;b", "null"),
+    *("[]", "{}", "%5B%5B", "%7B%22a%22%3A"),
+    *("%5B1%2C%222%22%5D", "%7B%221%22%3A%5B%22a%22%2C%22b%22%5D%7D", "undefined"),
+    *("http%3A%2F%2Fshop.example%2Fa%3Fb%3Dc%23d", "https://x.example/?q=1", "http://[::1]:99999/", "http://["),
+    *("//", "?"),
+    *("javascript:alert(1)", "http%3A%2F%2Fu%3Ap%40h%2F", "http://xn--/", "http://%00/"),
+    *("http://a..b/", "%F0%9F%92%A9"),
+    *("0123456789abcdef", "0123456789ABCDEF", "g" * 16, "2026-11-25 12:00:00"),
+    *("1764000000", "99999999999999", "0000-00-00"),
+    *("2026-02-30 25:61:61", "10.0.0.1", "::1", "-", "fe80::1%25eth0", "800x600"),
+    *("x" * 3000, "%E2%80%8B" * 300, "\x7f", "é"),
     "%5B%5B%22sku%22%2C%22name%22%2C%5B%22cat%22%5D%2C%221e400%22%2C99999999999999999999%5D%5D",
     "%7B%22brands%22%3A%5B%7B%22brand%22%3A1%7D%5D%2C%22mobile%22%3A%22x%22%7D",
     "%5B" * 500,
@@ -68,7 +79,7 @@ HEADERS: tuple[Callable[[Random], str], ...] = (
         "Content-Type: " + r.choice(("application/json", "application/x-www-form-urlencoded", ";", "multipart/x"))
     ),
     lambda r: "Cookie: " + r.choice(("mtm_consent_removed=1", "a=b; c", "_pk_id.1.1fff=x", ";;;")),
-    lambda r: "X-Forwarded-For: " + r.choice(("1.2.3.4", "unknown, ::1", "," * 100, "\x01")),
+    lambda r: "X-Forwarded-For: " + r.choice(("1.2.3.4", "unknown, ::1", "," * 100, "x")),
     lambda r: "Connection: " + r.choice(("close", "keep-alive", "Upgrade", "x, close", "Upgrade, HTTP2-Settings")),
     lambda r: "Upgrade: " + r.choice(("h2c", "websocket", "")),
     lambda r: "Expect: " + r.choice(("100-continue", "100-Continue", "x")),
@@ -103,9 +114,9 @@ def make(seed: int, number: int) -> Input:
     r = Random(f"{seed}/{number}")
     count = r.choice((1, 2, 4, 8, 16, MOST_REQUESTS, MOST_REQUESTS))
     # Most of a connection is in order, so that what is odd meets a parser that has seen something.
-    odd = r.choice((0.0, 0.05, 0.2, 1.0))
+    odd = r.choice((0.0, 0.0, 0.02, 0.02, 0.2, 1.0))
     data = b"".join(_request(r, odd) if r.random() < 0.6 else _common(r) for _ in range(count))
-    if r.random() < 0.35:
+    if r.random() < 0.25:
         data = _damaged(r, data)
     return Input(_cut(r, data), count)
 
@@ -114,7 +125,7 @@ def _common(r: Random) -> bytes:
     """What a browser sends; its head is met again and again."""
     agent = r.choice(("curl/8.0", "Mozilla/5.0 (X11; Linux x86_64; rv:99.0) Gecko/20100101 Firefox/99.0"))
     head = f"HTTP/1.1\r\nHost: c\r\nUser-Agent: {agent}\r\n\r\n"
-    return f"GET /matomo.php?{_query(r, 0.3)} {head}".encode("utf-8", "surrogatepass")
+    return f"GET /matomo.php?{_query(r, 0.0)} {head}".encode("utf-8", "surrogatepass")
 
 
 def _query(r: Random, odd: float) -> str:
@@ -125,7 +136,10 @@ def _query(r: Random, odd: float) -> str:
             name = r.choice(
                 (f"{name}[]", f"{name}[a][b]", f"%{ord(name[0]):02x}{name[1:]}", name.upper(), "", "=", "%")
             )
-        pairs.append(f"{name}={r.choice(VALUES)}" if r.random() > odd * 0.1 else name)
+        value = r.choice(VALUES)
+        if r.random() >= odd:  # what no head may hold would end the connection before the rest of it is read
+            value = value.replace(" ", "%20").replace("\x7f", "%7F")
+        pairs.append(f"{name}={value}" if r.random() > odd * 0.1 else name)
     if r.random() < odd * 0.5:
         pairs += r.choices(pairs, k=r.choice((1, 2, 30)))
     if r.random() < odd * 0.1:
@@ -143,10 +157,11 @@ def _request(r: Random, odd: float) -> bytes:
     method = r.choice(METHODS) if strange else r.choice(METHODS[:8])
     path = r.choice(PATHS if strange else PATHS[:16])
     version = r.choice(VERSIONS) if strange else "1.1"
-    query = _query(r, 1.0) if r.random() < 0.8 else ""
+    query = _query(r, odd) if r.random() < 0.8 else ""
     lines = ["Host: c"] + [r.choice(HEADERS[: len(HEADERS) if strange else 13])(r) for _ in range(r.randint(0, 5))]
     if not strange:
         lines = [line for line in lines if not line.startswith(("Connection", "Upgrade"))]
+        method = r.choice(("GET", "POST", "POST", "HEAD"))
     body = b""
     if method == "POST":
         body = r.choice((_bulk, _bulk, _form, _noise))(r)

@@ -31,7 +31,7 @@ from streams.surroundings import PolicyMissing
 from tests.fuzz.clients import Seen, send
 from tests.fuzz.inputs import SITES, make
 
-CLIENTS = 32
+CLIENTS = 64
 WARM = 0.25  # of the requests, before memory is looked at
 GROWTH = 64 << 20  # bytes of memory that may come after that: remembered heads, arenas
 BATCH = 64  # packets that go through the stages together
