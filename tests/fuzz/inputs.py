@@ -240,7 +240,7 @@ def _json(r: Random, depth: int) -> Any:
 
 def _chunked(r: Random, body: bytes, odd: float) -> bytes:
     size = max(1, len(body) // r.choice((1, 3, 50)))
-    parts = []
+    parts: list[bytes] = []
     for start in range(0, len(body), size):
         piece = body[start : start + size]
         extension = r.choice((b"", b";a=b", b';a="', b";" + b"e" * 300)) if r.random() < odd else b""

@@ -225,4 +225,4 @@ def _keep(data: bytes, folder: Path) -> str:
 
 def as_json(found: Findings) -> dict[str, Any]:
     """The findings as plain values."""
-    return {name: getattr(found, name) for name in Findings.__slots__}  # type: ignore[attr-defined]
+    return {name: getattr(found, name) for name in Findings.__slots__}
