@@ -65,7 +65,7 @@ async def _one(host: str, port: int, number: int, made: Input, seen: Seen) -> No
             answers = await reading
     except TimeoutError:
         seen.failures.append((number, f"the connection was neither answered nor closed within {PATIENCE:g} seconds"))
-    except ConnectionError:
+    except OSError:
         seen.statuses[0] += 1  # reset: the collector closed while more was being sent
     finally:
         writer.transport.abort()

@@ -128,7 +128,9 @@ class Senders:
                     connection = http.client.HTTPConnection("127.0.0.1", self._settings.collector_port, timeout=SECONDS)
                 site = SITES[count % len(SITES)]
                 connection.request("GET", f"/matomo.php?idsite={site}&rec=1&send_image=0&n={number}")
-                status = connection.getresponse().status
+                answer = connection.getresponse()
+                status = answer.status
+                answer.read()  # or the connection is not used again
             except ConnectionRefusedError:
                 connection = None
                 time.sleep(0.05)
