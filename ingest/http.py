@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
@@ -190,15 +191,19 @@ class Connection(asyncio.Protocol):
         if self.url is None and not data.isascii():
             data = _escape_request_line(data)
         inside, size = self.body, self.body_size
+        upgraded = -1  # where the parser stopped at an offer to upgrade
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data, upgrade.args[0])
+            upgraded = upgrade.args[0]
         except httptools.HttpParserCallbackError as error:
             self._callback_failed(error)
         except httptools.HttpParserError:
             if not self.ended:
                 self.refuse(400, "This is not an HTTP/1.1 request that is understood here.", Turned.BAD_HTTP)
+        if upgraded >= 0:  # not within `except`: there, what goes wrong next would have the offer as its cause
+            self._after_upgrade(data, upgraded)
+            return
         if self.ended or self.url is None:
             return
         if self.body is not None and (self.body is not inside or self.body_size > size):
@@ -386,7 +391,8 @@ class Connection(asyncio.Protocol):
             and self.transport is not None
             and self.parser.get_http_version() != "1.0"
         ):
-            self.transport.write(CONTINUE)
+            with suppress(RuntimeError, OSError):  # the client went away
+                self.transport.write(CONTINUE)
 
     def _forget_body(self) -> None:
         self.server.receiving -= self.body_size
