@@ -21,10 +21,15 @@ from ingest.requests import FLESH, QUERY_LIMIT, Refused, Row, judge, repeat_of_b
 from schemas.reasons import Invalid
 
 DEPTH_LIMIT = 8  # of objects within an item
+ITEMS_LIMIT = 50_000  # of one bulk, unless a setting says otherwise
 
 
 class BadBulk(ValueError):
     """The body is not a bulk; the message says what is expected."""
+
+
+class LongBulk(BadBulk):
+    """It has too many items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,15 @@ def is_bulk(body: bytes) -> bool:
     return body.find(b'"requests"') > 0 or body.find(b"'requests'") > 0
 
 
-def read(body: bytes, fields: Fields, address: bytes, received_ms: int, directory: Directory) -> Bulk:
-    """All events of a bulk; raises BadBulk when the body as a whole cannot be read."""
+def read(
+    body: bytes, fields: Fields, address: bytes, received_ms: int, directory: Directory, most: int = ITEMS_LIMIT
+) -> Bulk:
+    """All events of a bulk of at most `most` items; raises BadBulk when the body as a whole cannot be read."""
     content = parse(body)
     if not isinstance(content, dict) or not isinstance(items := content.get("requests"), list):
         raise BadBulk('The body must be a JSON object whose "requests" is a list.')
+    if len(items) > most:
+        raise LongBulk(f"A bulk may hold {most} requests; nothing of this one was stored. Send it in parts.")
     token = content.get("token_auth")
     token = token if isinstance(token, str) else ""
     count = len(items)
@@ -107,7 +116,8 @@ def read(body: bytes, fields: Fields, address: bytes, received_ms: int, director
             index,
         )
         events.append((judged.place.partition, row))
-    quiet = str(content.get("send_image", "")) in ("0", "False")
+    image = content.get("send_image")
+    quiet = isinstance(image, str | int) and image in (0, "0", "False")
     return Bulk(events, invalid, quiet, directory.superuser(token) if token else False)
 
 

@@ -22,13 +22,14 @@ class Place:
 class Directory:
     """All known sites under one version of the policies. `version`: 16 bytes, as packets name it."""
 
-    __slots__ = ("places", "policies", "superusers", "version")
+    __slots__ = ("limits", "places", "policies", "superusers", "version")
 
     def __init__(self, sites: Sites, partitions: int) -> None:
         self.policies = sites.policies
         self.version = sites.policies.version
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
+        self.limits = {site.id: site.limit for site in sites.by_id.values() if site.limit is not None}
         self.superusers = frozenset(
             digest for site in sites.by_id.values() for digest, role in site.tokens.items() if role is Role.SUPERUSER
         )

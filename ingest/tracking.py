@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from time import time_ns
+from math import ceil
+from time import monotonic, time_ns
 from typing import cast
 
 from ingest import bulk, requests
 from ingest.answers import ABOUT, KEEP
 from ingest.directory import Directory
 from ingest.exchange import Exchange, Refusal
+from ingest.guard import Late, Rates, Turned
 from ingest.headers import Fields, Head
 from ingest.optout import page as opt_out
 from ingest.packing import Packing
 from ingest.requests import size_of
 from ingest.server import Server
+from schemas.packets import Role
 from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
@@ -22,12 +25,22 @@ COMMON = frozenset((b"GET /matomo.php", b"GET /piwik.php", b"POST /matomo.php", 
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
 FULL = "Too many events wait to be stored. Nothing of this request was stored."
 JSON = b"application/json"
+EXEMPT = int(Role.WRITE)  # from here on a role is under no rate limit
+SENT_TOO_MUCH = {
+    Turned.ADDRESS_RATE: b"Too many events of this address. Nothing of this request was stored.\n",
+    Turned.SITE_RATE: b"Too many events of this site. Nothing of this request was stored.\n",
+}
 
 
 class Tracking:
     """Implements `http.Service`. `directory`: the sites in force."""
 
-    def __init__(self, directory: Directory, packing: Packing) -> None:
+    def __init__(
+        self, directory: Directory, packing: Packing, rates: Rates | None = None, bulk_items: int = bulk.ITEMS_LIMIT
+    ) -> None:
+        self.rates = Rates() if rates is None else rates
+        self.limited = False  # whether the rates are to be asked
+        self._bulk_items = bulk_items
         self.directory = directory
         self.server: Server  # set by whoever puts the two together
         self.accepted = 0  # events
@@ -43,7 +56,7 @@ class Tracking:
         if path not in TRACKING and _path(path) not in TRACKING and not self._is_other(_path(path), query):
             raise Refusal(404, "There is nothing here; the tracking API is at /matomo.php.")
         if self._packing.full(self.server.receiving):
-            raise Refusal(503, FULL)
+            raise Refusal(503, FULL, Turned.MEMORY)
 
     def serve(self, exchange: Exchange, method: bytes, url: bytes, fields: Fields, body: bytes) -> None:
         """See `http.Service`."""
@@ -75,6 +88,9 @@ class Tracking:
             self._refuse(exchange, fields, cast(requests.Refused, outcome), head=method == b"HEAD")
             return
         partition, row, quiet = outcome
+        if self.limited and row[3] < EXEMPT and (late := self.rates.take(row[2], (row[1],))) is not None:
+            self._late(exchange, fields, late, head=method == b"HEAD")
+            return
         exchange.status = 204 if quiet else 200
         mode = connection.mode(exchange, fields)
         exchange.answer = self.server.answers.tracked(quiet, fields.get("origin"), mode, method == b"HEAD")
@@ -105,12 +121,25 @@ class Tracking:
 
     def _bulk(self, exchange: Exchange, fields: Fields, body: bytes) -> None:
         connection = exchange.connection
+        address = connection.visitor(fields)
+        if self.limited and body.find(b"token_auth") < 0 and (late := self.rates.spent(address)) is not None:
+            self._late(exchange, fields, late)
+            return
         try:
-            read = bulk.read(body, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
+            read = bulk.read(body, fields, address, time_ns() // 1_000_000, self.directory, self._bulk_items)
+        except bulk.LongBulk as error:
+            self.rates.turned[Turned.LONG_BULK] += 1
+            self._text(exchange, 413, bulk.failed(error), fields, JSON)
+            return
         except bulk.BadBulk as error:
             self.invalid[Invalid.UNREADABLE] += 1
             self._text(exchange, 400, bulk.failed(error), fields, JSON)
             return
+        if self.limited:
+            sites = [row[1] for _, row in read.events if row[3] < EXEMPT]
+            if sites and (late := self.rates.take(address, sites)) is not None:
+                self._late(exchange, fields, late)
+                return
         self.bulks += 1
         for _, reason in read.invalid:
             self.invalid[reason] += 1
@@ -149,6 +178,14 @@ class Tracking:
             text = b"There is nothing here; the tracking API is at /matomo.php.\n"
             self._text(exchange, 404, text, fields, head=head)
 
+    def _late(self, exchange: Exchange, fields: Fields, late: Late, *, head: bool = False) -> None:
+        mode = exchange.connection.mode(exchange, fields)
+        origin, retry = fields.get("origin"), ceil(late.seconds)
+        answer = self.server.answers.make(
+            429, SENT_TOO_MUCH[late.reason], origin=origin, mode=mode, head=head, retry=retry
+        )
+        exchange.reply(429, answer)
+
     def _refuse(self, exchange: Exchange, fields: Fields, refused: requests.Refused, head: bool = False) -> None:
         self.invalid[refused.reason] += 1
         status = 413 if refused.reason is Invalid.TOO_LARGE else 400
@@ -172,6 +209,40 @@ class Tracking:
             status, text, kind, origin=fields.get("origin"), mode=mode, head=head, extra=extra
         )
         exchange.reply(status, answer)
+
+
+class Limited:
+    """The same service where rates are limited. It stands before `Tracking`, which so asks for no rate where none is.
+
+    `adopt` of a Tracking's directory says which of the two the server calls.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking = tracking
+        self.serve = tracking.serve
+        self.admit = tracking.admit
+
+    def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
+        """See `http.Service`: only addresses can be judged here; where sites have limits too, `serve` judges both."""
+        rates = self._tracking.rates
+        if rates.addresses is None or rates.sites:
+            return False
+        connection, now = exchange.connection, monotonic()
+        address = connection.visitor(head) if connection.proxied else connection.address
+        if rates.addresses.wait(address, 1, now) > 0:
+            return False
+        if not self._tracking.serve_common(exchange, data, end, head):
+            return False
+        rates.addresses.take(address, 1, now)
+        return True
+
+
+def adopt(tracking: Tracking, directory: Directory) -> None:
+    """Puts a directory in force, with the limits of its sites."""
+    tracking.directory = directory
+    tracking.rates.adopt(directory.limits)
+    tracking.limited = bool(tracking.rates)
+    tracking.server.service = Limited(tracking) if tracking.limited else tracking
 
 
 def _path(target: bytes) -> bytes:

@@ -15,6 +15,10 @@
     keep_fragment = false
     search_parameters = ["q"]            # URL parameters that hold a site search
 
+    [limits]                             # of one collector process; without them there is no limit
+    rate = 100                           # events per second, on the average
+    burst = 1000                         # events at once; default: ten seconds of the rate
+
 `default.toml` takes the same keys but `name`, `domains` and `tokens`. Loading is all or nothing: one wrong
 file and `SitesError` names it, so that what was in force before stays in force.
 
@@ -41,6 +45,8 @@ from schemas.packets import Role
 DEFAULT_FILE = "default.toml"
 MAX_SITE = 2**32 - 1
 MAX_REPEAT_SECONDS = 3_600  # the worker holds the identities of so many seconds in memory
+BURST_SECONDS = 10
+HIGHEST_RATE = 1e9  # events per second; also the highest burst
 
 # Matomo's list of parameters that no report needs: click ids and sessions.
 EXCLUDED_PARAMETERS = frozenset(
@@ -93,6 +99,29 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return EXCLUDED_PARAMETERS.union(self.excluded_parameters)
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """A token bucket. `rate`: events per second. `burst`: events that may come at once.
+
+    Its level is kept as the time (seconds) at which it will be full.
+    """
+
+    rate: float
+    burst: float
+
+    def wait(self, full: float, events: int, now: float) -> float:
+        """Seconds until so many events (of more than a burst: a burst) would be taken; not above 0 when they are."""
+        return max(full - now, 0.0) - (self.burst - min(events, self.burst)) / self.rate
+
+    def after(self, full: float, events: int, now: float) -> float:
+        """When it will be full, if they are taken now."""
+        return max(full, now) + events / self.rate
+
+
+def limit_of(rate: float, burst: float | None) -> Limit | None:
+    """A limit of `rate` events per second, None for a rate of 0; without a burst it is ten seconds' events."""
+    return Limit(rate, max(rate * BURST_SECONDS, 1.0) if burst is None else burst) if rate else None
+
+
 class Site(msgspec.Struct, frozen=True):
     """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role."""
 
@@ -100,6 +129,7 @@ class Site(msgspec.Struct, frozen=True):
     name: str
     policy: SitePolicy
     tokens: dict[str, Role]
+    limit: Limit | None = None
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
@@ -174,11 +204,17 @@ class _Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search_parameters: list[str] | None = None
 
 
+class _Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rate: float | None = None
+    burst: float | None = None
+
+
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
     repeat_seconds: int | None = None
     privacy: _Privacy = _Privacy()
+    limits: _Limits = _Limits()
 
 
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
@@ -259,6 +295,13 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         if role.upper() not in Role.__members__ or role.upper() == "NONE":
             raise wrong("tokens", "must have the role view, write, admin or superuser")
         tokens[digest] = Role[role.upper()]
+    # A site's own rate comes with its own burst.
+    limits = file.limits if file.limits.rate is not None else default.limits
+    rate, burst = limits.rate or 0.0, file.limits.burst if file.limits.burst is not None else limits.burst
+    if not (rate == 0 or 0.001 <= rate <= HIGHEST_RATE):
+        raise wrong("limits.rate", "must be events per second, at least 0.001, or 0 for no limit")
+    if burst is not None and not 1 <= burst <= HIGHEST_RATE:
+        raise wrong("limits.burst", "must be a number of events, at least 1")
     policy = SitePolicy(
         timezone=timezone,
         domains=tuple(domains),
@@ -269,7 +312,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         keep_fragment=pick("keep_fragment", False),
         search_parameters=_names(pick("search_parameters", SEARCH_PARAMETERS)),
     )
-    return Site(number, file.name or f"Site {number}", policy, tokens)
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit_of(rate, burst))
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
