@@ -12,6 +12,7 @@ from ingest.directory import Directory
 from ingest.exchange import Exchange, Refusal
 from ingest.headers import Fields, Head
 from ingest.packing import Packing
+from ingest.permissions import Refused
 from ingest.requests import size_of
 from ingest.server import Server
 from schemas.reasons import Invalid
@@ -59,7 +60,7 @@ class Tracking:
             query = query.partition(b"#")[0]
         if body and method == b"POST":
             if bulk.is_bulk(body):
-                self._bulk(exchange, fields, body)
+                self._bulk(exchange, fields, body, query)
                 return
             query = requests.merged(query, body)
         if not query:
@@ -71,7 +72,7 @@ class Tracking:
         connection = exchange.connection
         outcome = requests.single(query, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
         if type(outcome) is not tuple:
-            self._refuse(exchange, fields, cast(requests.Refused, outcome), head=method == b"HEAD")
+            self._refuse(exchange, fields, cast(Refused, outcome), head=method == b"HEAD")
             return
         partition, row, quiet = outcome
         exchange.status = 204 if quiet else 200
@@ -102,10 +103,11 @@ class Tracking:
         self.accepted += 1
         return True
 
-    def _bulk(self, exchange: Exchange, fields: Fields, body: bytes) -> None:
+    def _bulk(self, exchange: Exchange, fields: Fields, body: bytes, query: bytes) -> None:
         connection = exchange.connection
         try:
-            read = bulk.read(body, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
+            now_ms = time_ns() // 1_000_000
+            read = bulk.read(body, fields, connection.visitor(fields), now_ms, self.directory, query)
         except bulk.BadBulk as error:
             self.invalid[Invalid.UNREADABLE] += 1
             self._text(exchange, 400, bulk.failed(error), fields, JSON)
@@ -140,7 +142,7 @@ class Tracking:
             text = b"There is nothing here; the tracking API is at /matomo.php.\n"
             self._text(exchange, 404, text, fields, head=head)
 
-    def _refuse(self, exchange: Exchange, fields: Fields, refused: requests.Refused, head: bool = False) -> None:
+    def _refuse(self, exchange: Exchange, fields: Fields, refused: Refused, head: bool = False) -> None:
         self.invalid[refused.reason] += 1
         status = 413 if refused.reason is Invalid.TOO_LARGE else 400
         self._text(exchange, status, refused.text.encode() + b"\n", fields, head=head)

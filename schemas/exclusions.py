@@ -1,10 +1,10 @@
 """How a site's file says which requests are not kept: the grammar of agents, requests and hosts, and its checks.
 
-    excluded_agents     a text that the User-Agent holds, in any case; or a regular expression between slashes, `/bot/i`
-    excluded_requests   `parameter OP value`, several of them joined by commas (one suffices): `==` is, `!=` is not,
-                        `=@` holds, `!@` does not hold, `=^` begins with, `=$` ends with; in any case, the value
-                        percent-encoded; a parameter that is missing is the empty text (Matomo's `exclude_requests`)
-    excluded_parameters a name, or a regular expression between slashes
+excluded_agents     a text that the User-Agent holds, in any case; or a regular expression between slashes, `/bot/i`
+excluded_requests   `parameter OP value`, several of them joined by commas (one suffices): `==` is, `!=` is not,
+                    `=@` holds, `!@` does not hold, `=^` begins with, `=$` ends with; in any case, the value
+                    percent-encoded; a parameter that is missing is the empty text (Matomo's `exclude_requests`)
+excluded_parameters a name, or a regular expression between slashes
 """
 
 from __future__ import annotations

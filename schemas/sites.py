@@ -311,7 +311,7 @@ def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], Site
     out.setdefault("exclude_unknown_urls", False)
     for text in out.get("excluded_addresses", ()):
         if parse_range(text) is None:
-            raise wrong("exclusions.excluded_addresses", f"holds {text!r}, must be as 10.1.2.3, 10.1.0.0/16 or 10.1.2.*")
+            raise wrong("exclusions.excluded_addresses", f"holds {text!r}, must be as 10.1.2.3, 10.0.0.0/8 or 10.1.2.*")
     for text in out.get("excluded_agents", ()):
         if not text:
             raise wrong("exclusions.excluded_agents", "holds an empty text, which every agent holds")
@@ -319,7 +319,7 @@ def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], Site
     for text in out.get("excluded_requests", ()):
         found = comparisons(text)
         if not found or any(one.name.startswith(("hsr_", "fa_")) for one in found):
-            expected = "must be as e_c==Test, with one of == != =@ !@ =^ =$, and not of hsr_ or fa_, which nothing reads"
+            expected = "must be as e_c==Test, with == != =@ !@ =^ or =$, and not of hsr_ or fa_, which nothing reads"
             raise wrong("exclusions.excluded_requests", f"holds {text!r}, {expected}")
     return out
 

@@ -51,6 +51,7 @@ class Packet:
 class Rows:
     """Events as columns. `packet` counts the batch's packets, `index` is the event's number in its packet.
 
+    `stamped_ms` is the collector's time, not after the broker's; `time_ms` is the same until `cdt` has been read.
     `scope` numbers the pairs of policy version and site in `scopes`; rules are None where the site is unknown.
     """
 
@@ -62,8 +63,10 @@ class Rows:
     scope: npt.NDArray[np.int64]
     scopes: Sequence[tuple[bytes, Rules | None]]
     received_ms: npt.NDArray[np.int64]
+    stamped_ms: npt.NDArray[np.int64]
     time_ms: npt.NDArray[np.int64]
     site: npt.NDArray[np.uint32]
+    role: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     address: npt.NDArray[np.uint8]
     agent: pa.StringArray
@@ -86,8 +89,10 @@ class Rows:
             self.scope[rows],
             self.scopes,
             self.received_ms[rows],
+            self.stamped_ms[rows],
             self.time_ms[rows],
             self.site[rows],
+            self.role[rows],
             self.flags[rows],
             self.address[rows],
             self.agent.take(at),
@@ -183,6 +188,7 @@ def _rows(out: Sequence[Packet]) -> Rows:
         name, number = names[pair >> 32], pair & 0xFFFFFFFF
         scopes.append((name, remembered.rules_of(name, number, versions[name])))
     starts = np.cumsum(counts) - counts
+    stamped = np.minimum(received, spread([p.record.appended_ms for _, p, _ in first]))
     queries = "\n".join([b.query for _, _, b in first])
     return Rows(
         packet=spread([n for n, _, _ in first]),
@@ -193,8 +199,10 @@ def _rows(out: Sequence[Packet]) -> Rows:
         scope=encoded.indices.to_numpy().astype(np.int64),
         scopes=scopes,
         received_ms=received,
-        time_ms=np.minimum(received, spread([p.record.appended_ms for _, p, _ in first])),
+        stamped_ms=stamped,
+        time_ms=stamped,
         site=site,
+        role=joined((b.role for _, _, b in first), np.uint8),
         flags=joined((b.flags for _, _, b in first), "<u2"),
         address=joined((b.address for _, _, b in first), np.uint8).reshape(total, 16),
         agent=texts(b.agent for _, _, b in first),

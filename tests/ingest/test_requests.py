@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ingest import requests
 from ingest.directory import Directory
-from ingest.requests import Refused, judge, merged, plain, single
+from ingest.permissions import Refused
+from ingest.requests import judge, merged, plain, single
 from schemas import parameters
 from schemas.packets import Event, Flag, Repeat, Role
 from schemas.reasons import Invalid
@@ -151,7 +152,8 @@ def test_send_image_decides_about_the_answer_and_does_not_leave(
         (b"idsite=1&rec=1", True),
         (b"idsite=1&rec=1&url=http%3A%2F%2Fb%2F", False),
         (b"idsite=1&rec=1&urlref=http%3A%2F%2Fb%2F", False),
-        (b"url=&idsite=1&rec=1", False),
+        (b"url=&urlref=&idsite=1&rec=1", True),
+        (b"urlref=&idsite=1&rec=1&url=http%3A%2F%2Fb%2F", False),
     ],
 )
 def test_the_referer_stands_in_for_a_missing_url(directory: Directory, query: bytes, filled: bool) -> None:
