@@ -8,6 +8,7 @@ lone surrogates) costs only itself: it goes on as the bytes it was.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -23,6 +24,10 @@ from schemas import parameters
 from schemas.reasons import Invalid
 
 DEPTH_LIMIT = 8  # of objects within an item
+
+
+_form = re.compile(rb"(?:^|&)requests(?:\[\]|%5[bB]%5[dD])?=(?:\?|%3[fF]|https?(?::|%3[aA]))").search
+_site = re.compile(rb"(?:^|&)idsite=").search
 
 
 class BadBulk(ValueError):
@@ -62,9 +67,7 @@ def is_bulk(body: bytes) -> bool:
 
 def is_form(body: bytes) -> bool:
     """Whether a body is a bulk as a form, `requests=...&requests=...`, which the Python SDK sends."""
-    return body.startswith((b"requests=", b"requests%5B%5D=", b"requests[]=")) or (
-        body.startswith(b"token_auth=") and body.find(b"&requests=") > 0
-    )
+    return body.find(b"requests") >= 0 and _form(body) is not None and _site(body) is None
 
 
 def form(body: bytes) -> dict[str, Any]:
