@@ -189,7 +189,7 @@ def _common(items: list[Any]) -> bool:
         not text.isascii()
         or text.find("token_auth") >= 0
         or text.find("send_image") >= 0
-        or rare(text.encode("ascii")) is not None
+        or rare(text.replace("&?", "&").encode("ascii")) is not None
         or max(map(len, items), default=0) > QUERY_LIMIT
     ):
         return False
