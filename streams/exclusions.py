@@ -36,6 +36,7 @@ _crawler = re.compile(
     r"|web/snippet|archiver|feedfetcher|mediapartners",
     re.IGNORECASE,
 ).search
+_host = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//([^/?#\s]{1,255})").match
 
 
 class Ranges:
@@ -132,8 +133,8 @@ def _spammers() -> frozenset[str]:
 
 def spam(referrer: str) -> bool:
     """Whether a decoded `urlref` is on a host of the list of spammers, or below one."""
-    parts = split(referrer)
-    host = parts.host.partition(":")[0] if parts is not None else ""
+    found = _host(referrer)
+    host = found[1].rpartition("@")[2].partition(":")[0].lower() if found else ""
     known = _spammers()
     while host:
         if host in known:
