@@ -86,16 +86,32 @@ def run(case: Case) -> str:
     if judge is None:
         return UNDECIDED
     ours = judge(case["input"])
-    stricter = _stricter().get(case["id"])
+    stricter = _entry(case)
     if stricter is not None:
         return STRICTER if ours == stricter["ours"] else f"gives {ours!r}, the list says {stricter['ours']!r}"
     good = case["expected"] in ours if case["group"] in NAMES_ONE else ours == case["expected"]
     return PASSED if good else f"gives {ours!r}, expected {case['expected']!r}"
 
 
+def _entry(case: Case) -> dict[str, Any] | None:
+    """The entry of the list that holds for a case: its own, or one of its group whose `where` its input meets."""
+    if (own := _stricter().get(case["id"])) is not None:
+        return own
+    for name, entry in _stricter().items():
+        where, given = entry.get("where"), case["input"]
+        if not where or name.rpartition("-")[0] != case["group"] or not isinstance(given, dict):
+            continue
+        if all(given.get(key) == value for key, value in where.items()):
+            return entry
+    return None
+
+
 @cache
 def _stricter() -> dict[str, dict[str, Any]]:
-    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why."""
+    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why.
+
+    `where`: values of an input (null: not given) by which the same holds for every case of the group.
+    """
     found: dict[str, dict[str, Any]] = json.loads(LIST.read_text("utf-8"))
     return found
 

@@ -33,8 +33,8 @@ _special = re.compile(
     rb"&(idsite|rec|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
 ).findall
 _stripped = re.compile(rb"&(?:token_auth|send_image|cip)(?:=[^&]*)?(?![^&])").sub
-# A parameter that `plain` leaves to `judge`; found in one pass, for a search per name takes as long each.
-rare = re.compile(rb"&(?:(?:c(?:d[to]|i[dp]|ity|ountry|s)|l(?:at|ong)|region)=|pf_[a-z0-9]{3}=-)").search
+# The beginning of a parameter that `plain` leaves to `judge` (cdt, cip, country, long ...): half a microsecond in all.
+rare = re.compile(rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|pf_...=-)").search
 # A name in which a letter or underscore is written as an escape, so that the pattern above would not see it.
 _escaped_name = re.compile(rb"&[^=&%]*%[^=&]*").search
 _SPECIAL = frozenset(("idsite", "rec", "token_auth", "send_image", "urlref", "url", "uadata")).union(
