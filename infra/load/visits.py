@@ -91,7 +91,19 @@ def new_visitor(random: Random) -> Visitor:
 class Visit:
     """One visit of a visitor to a site. `left`: events that are still to come."""
 
-    __slots__ = ("_clock", "_order", "_prefix", "_random", "_referrer", "_title", "_url", "left", "site", "visitor")
+    __slots__ = (
+        "_clock",
+        "_fates",
+        "_order",
+        "_prefix",
+        "_random",
+        "_referrer",
+        "_title",
+        "_url",
+        "left",
+        "site",
+        "visitor",
+    )
 
     def __init__(self, random: Random, site: ModelSite, visitor: Visitor, *, returning: bool) -> None:
         self.site, self.visitor, self._random = site, visitor, random

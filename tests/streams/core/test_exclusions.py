@@ -188,7 +188,8 @@ def test_an_import_of_long_ago_has_a_key_of_its_own_that_dies_with_the_day_it_ca
 
     query = "rec=1&_id=76d1f50cbfda087a"
     old = f"{query}&cdt=2009-03-04+05:06:07"
-    events = [simple(query), simple(old, role=int(Role.WRITE)), simple(f"{query}&cdt=2026-11-17+01:00:00", role=int(Role.WRITE))]
+    day_before = simple(f"{query}&cdt=2026-11-17+01:00:00", role=int(Role.WRITE))
+    events = [simple(query), simple(old, role=int(Role.WRITE)), day_before]
     now, imported, yesterday = rows(*events)
     assert imported["time"].isoformat() == "2009-03-04T05:06:07+00:00"
     assert len({row["visitor_id"] for row in (now, imported, yesterday)}) == 3
