@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ingest import bulk, proxies
+from ingest import bulk, proxies, requests
+from ingest.directory import Directory
 from schemas import addresses, parameters
-from schemas.packets import MAPPED_IPV4, Event, encode
+from schemas.exclusions import is_pattern
+from schemas.packets import MAPPED_IPV4, Event, Role, encode
 from schemas.reasons import Invalid
 from schemas.routing import ROUTING_VERSION
-from schemas.sites import PolicySet, SitePolicy
+from schemas.sites import PolicySet, Site, SitePolicy, Sites, token_hash
 from schemas.tables import ActionType
 from streams import batch, fields
 from streams.anonymize import urls, visitor_ids
+from streams.batch import Outcome
 from streams.state import PartitionState
 from streams.surroundings import Asked
 from streams.window import Run
@@ -84,16 +88,32 @@ def run(case: Case) -> str:
     if judge is None:
         return UNDECIDED
     ours = judge(case["input"])
-    stricter = _stricter().get(case["id"])
+    stricter = _entry(case)
     if stricter is not None:
         return STRICTER if ours == stricter["ours"] else f"gives {ours!r}, the list says {stricter['ours']!r}"
     good = case["expected"] in ours if case["group"] in NAMES_ONE else ours == case["expected"]
     return PASSED if good else f"gives {ours!r}, expected {case['expected']!r}"
 
 
+def _entry(case: Case) -> dict[str, Any] | None:
+    """The entry of the list that holds for a case: its own, or one of its group whose `where` its input meets."""
+    if (own := _stricter().get(case["id"])) is not None:
+        return own
+    for name, entry in _stricter().items():
+        where, given = entry.get("where"), case["input"]
+        if not where or name.rpartition("-")[0] != case["group"] or not isinstance(given, dict):
+            continue
+        if all(given.get(key) == value for key, value in where.items()):
+            return entry
+    return None
+
+
 @cache
 def _stricter() -> dict[str, dict[str, Any]]:
-    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why."""
+    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why.
+
+    `where`: values of an input (null: not given) by which the same holds for every case of the group.
+    """
     found: dict[str, dict[str, Any]] = json.loads(LIST.read_text("utf-8"))
     return found
 
@@ -140,15 +160,77 @@ class _Lookups:
         return bytes(32)
 
 
+def _worked(policy: SitePolicy, event: Event) -> Outcome:
+    """What the worker makes of an event of a site with this policy."""
+    lookups = _Lookups(policy)
+    value = encode(1, 0, ROUTING_VERSION, lookups.policy.version, [event])
+    return batch.process([batch.Record(0, 0, 1, NOW_MS, value)], {0: PartitionState()}, lookups)
+
+
+def _event(given: dict[str, str], *, address: bytes = MAPPED_IPV4 + bytes(4), agent: str = "", role: int = 0) -> Event:
+    query = urlencode({"idsite": "1", "rec": "1", **given})
+    return Event(NOW_MS, 1, address, role, 0, agent, "", "", query)
+
+
 def _row(policy: SitePolicy = SitePolicy(), **given: str) -> Case:  # noqa: B008
     """The row that the worker makes of an event with these parameters."""
-    lookups = _Lookups(policy)
-    query = urlencode({"idsite": "1", "rec": "1", **given})
-    event = Event(NOW_MS, 1, MAPPED_IPV4 + bytes(4), 0, 0, "", "", "", query)
-    value = encode(1, 0, ROUTING_VERSION, lookups.policy.version, [event])
-    outcome = batch.process([batch.Record(0, 0, 1, NOW_MS, value)], {0: PartitionState()}, lookups)
-    row: Case = outcome.events.to_pylist()[0]
+    row: Case = _worked(policy, _event(given)).events.to_pylist()[0]
     return row
+
+
+def _excluded(policy: SitePolicy, event: Event) -> bool:
+    """Whether the worker excludes an event; it does nothing but that or storing it with the events of cases."""
+    (entry,) = _worked(policy, event).packets.to_pylist()
+    if entry["excluded"] + entry["stored"] != 1:
+        raise AssertionError(f"the event was neither stored nor excluded: {entry}")
+    return bool(entry["excluded"])
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    """A list as Matomo writes it in one text."""
+    parts = given.replace("\n", ",").split(",") if isinstance(given, str) else given or ()
+    return tuple(part.strip() for part in parts if part and part.strip())
+
+
+def _excluded_request(given: Case) -> bool:
+    policy = SitePolicy(excluded_requests=(given["exclude_requests"],))
+    return _excluded(policy, _event({name: str(value) for name, value in dict(given["params"]).items()}))
+
+
+def _excluded_address(given: Case) -> bool:
+    address = addresses.pack(given["ip"]) or bytes(16)
+    return _excluded(SitePolicy(excluded_addresses=_texts(given["excluded_ips"])), _event({}, address=address))
+
+
+def _excluded_agent(given: Case) -> bool:
+    policy = SitePolicy(excluded_agents=_texts(given["excluded_user_agents"]), keep_bots=True)
+    return _excluded(policy, _event({}, agent=given["ua"]))
+
+
+def _unknown_url(given: Case) -> Case:
+    domains = tuple(url.partition("://")[2] or url for url in given["site_urls"])
+    policy = SitePolicy(domains=domains, exclude_unknown_urls=bool(given["exclude_unknown_urls"]))
+    return {"tracked": not _excluded(policy, _event({"url": given["url"]} if given["url"] else {}))}
+
+
+def _cdt(given: Case) -> str:
+    """The collector's verdict, and then the worker's time."""
+    token, role = "a token of this case", Role.WRITE if given.get("authenticated") else Role.NONE
+    policy = SitePolicy()
+    site = Site(1, "", policy, {token_hash(token): role} if role else {})
+    query: dict[str, str] = {name: given[name] for name in ("cdt", "cdo") if name in given}
+    if (said := query.get("cdt", "")).startswith("now"):
+        query["cdt"] = str(NOW_MS // 1000 + int(said[3:] or 0))
+    if role:
+        query["token_auth"] = token
+    text = urlencode({"idsite": "1", "rec": "1", **query}).encode()
+    outcome = requests.single(text, {}, MAPPED_IPV4 + bytes(4), NOW_MS, Directory(Sites({1: site}), 1))
+    if not isinstance(outcome, tuple):
+        (seconds,) = re.findall(r"[0-9]+(?= seconds ago)", outcome.text)
+        return f"ERROR: Custom timestamp is {seconds} seconds old, requires &token_auth"
+    (row,) = _worked(policy, Event(*outcome[1])).events.to_pylist()
+    seconds = round((row["time"] - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) - NOW_MS // 1000
+    return f"now{seconds:+d}" if seconds else "now"
 
 
 def _action(given: Case) -> Case:
@@ -161,7 +243,8 @@ def _action(given: Case) -> Case:
 
 
 def _exclude(given: Case) -> str:
-    policy = SitePolicy(excluded_parameters=tuple(sorted(map(str.lower, given["exclude"]))))
+    names = (name if is_pattern(name) else name.lower() for name in given["exclude"])
+    policy = SitePolicy(excluded_parameters=tuple(names))
     url: str = _row(policy, url=f"http://site.example/?{urlencode(given['params'])}")["url"]
     return url.partition("?")[2]
 
@@ -223,6 +306,11 @@ JUDGES: dict[str, Callable[[Any], Any]] = {
     "last_ip_from_list": lambda given: _listed(given, -1),
     "ip_sanitize": addresses.host,
     "ip_in_range": _in_range,
+    "ip_excluded": _excluded_address,
+    "exclude_requests": _excluded_request,
+    "excluded_user_agent": _excluded_agent,
+    "exclude_unknown_urls": _unknown_url,
+    "cdt": _cdt,
     "ip_range_sanitize": _range,
     "ip_range_bounds": _range_bounds,
     "bulk_detect": lambda given: bulk.is_bulk(given.encode()),

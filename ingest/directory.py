@@ -12,11 +12,15 @@ from schemas.sites import Site, Sites, token_hash
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A known site: its id, the partition of its events, and its tokens (hash -> role)."""
+    """A known site: its id, the partition of its events, and its tokens (hash -> role).
+
+    `goals`: ids of its goals; none named means that all are taken.
+    """
 
     site: int
     partition: int
     tokens: Mapping[str, Role]
+    goals: frozenset[int] = frozenset()
 
 
 class Directory:
@@ -44,4 +48,4 @@ class Directory:
 
 
 def _place(site: Site, partitions: int) -> Place:
-    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens)
+    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens, frozenset(site.policy.goals))

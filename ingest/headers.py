@@ -45,6 +45,7 @@ _READ = frozenset(
         "sec-purpose",
         "upgrade",
         "user-agent",
+        "via",
         "x-do-not-track",
         "x-moz",
         "x-purpose",
@@ -52,7 +53,9 @@ _READ = frozenset(
 ).union(_HINTS, ADDRESS_HEADERS)
 LISTS = frozenset(ADDRESS_HEADERS)  # lines of the same name are one list (RFC 9110, 5.3)
 _HINT_NAMES = frozenset(_HINTS)
-_SIGNALS = frozenset(("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "x-do-not-track", "x-moz", "x-purpose"))
+_SIGNALS = frozenset(
+    ("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "via", "x-do-not-track", "x-moz", "x-purpose")
+)
 
 # Spellings of header names that were seen -> field, or None for a header that is not read. Bounded; the hot path
 # looks here first and calls `field_of` for what is new.
@@ -90,6 +93,8 @@ def flags(fields: Fields) -> int:
         out |= Flag.DNT
     if fields.get("sec-gpc") == b"1":
         out |= Flag.GPC
+    if b"Chrome-Compression-Proxy" in fields.get("via", b""):
+        out |= Flag.DATA_SAVER
     if cookie := fields.get("cookie"):
         for name in _cookies(cookie):
             out |= _COOKIE_FLAGS[name]

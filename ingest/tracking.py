@@ -15,6 +15,7 @@ from ingest.guard import Late, Rates, Turned
 from ingest.headers import Fields, Head
 from ingest.optout import page as opt_out
 from ingest.packing import Packing
+from ingest.permissions import Refused
 from ingest.requests import size_of
 from ingest.server import Server
 from schemas.packets import Role
@@ -73,7 +74,7 @@ class Tracking:
             query = query.partition(b"#")[0]
         if body and method == b"POST":
             if bulk.is_bulk(body):
-                self._bulk(exchange, fields, body)
+                self._bulk(exchange, fields, body, query)
                 return
             query = requests.merged(query, body)
         if not query:
@@ -85,7 +86,7 @@ class Tracking:
         connection = exchange.connection
         outcome = requests.single(query, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
         if type(outcome) is not tuple:
-            self._refuse(exchange, fields, cast(requests.Refused, outcome), head=method == b"HEAD")
+            self._refuse(exchange, fields, cast(Refused, outcome), head=method == b"HEAD")
             return
         partition, row, quiet = outcome
         if self.limited and row[3] < EXEMPT and (late := self.rates.take(row[2], (row[1],))) is not None:
@@ -119,14 +120,15 @@ class Tracking:
         self.accepted += 1
         return True
 
-    def _bulk(self, exchange: Exchange, fields: Fields, body: bytes) -> None:
+    def _bulk(self, exchange: Exchange, fields: Fields, body: bytes, query: bytes) -> None:
         connection = exchange.connection
         address = connection.visitor(fields)
         if self.limited and body.find(b"token_auth") < 0 and (late := self.rates.spent(address)) is not None:
             self._late(exchange, fields, late)
             return
         try:
-            read = bulk.read(body, fields, address, time_ns() // 1_000_000, self.directory, self._bulk_items)
+            now_ms = time_ns() // 1_000_000
+            read = bulk.read(body, fields, address, now_ms, self.directory, query, self._bulk_items)
         except bulk.LongBulk as error:
             self.rates.turned[Turned.LONG_BULK] += 1
             self._text(exchange, 413, bulk.failed(error), fields, JSON)
@@ -186,7 +188,7 @@ class Tracking:
         )
         exchange.reply(429, answer)
 
-    def _refuse(self, exchange: Exchange, fields: Fields, refused: requests.Refused, head: bool = False) -> None:
+    def _refuse(self, exchange: Exchange, fields: Fields, refused: Refused, head: bool = False) -> None:
         self.invalid[refused.reason] += 1
         status = 413 if refused.reason is Invalid.TOO_LARGE else 400
         self._text(exchange, status, refused.text.encode() + b"\n", fields, head=head)

@@ -8,7 +8,14 @@ from enum import StrEnum
 class Excluded(StrEnum):
     """The event was understood, and the rules say that it is not kept."""
 
+    BOT = "bot"  # the agent names a crawler or a monitor; not with bots=1, nor where the site keeps bots
+    BOT_ADDRESS = "bot_address"  # the address is in a network of crawlers; as above
     NOT_RECORDED = "not_recorded"  # rec is not 1
+    EXCLUDED_REQUEST = "excluded_request"  # a parameter is as the site's excluded_requests say
+    EXCLUDED_ADDRESS = "excluded_address"  # the site's excluded_addresses hold the address
+    EXCLUDED_AGENT = "excluded_agent"  # the site's excluded_agents mean the agent
+    REFERRER_SPAM = "referrer_spam"  # the referrer is on the public list of spammers
+    UNKNOWN_URL = "unknown_url"  # the page is none of the site's, which asks for that (exclude_unknown_urls)
     PING_WITHOUT_VISIT = "ping_without_visit"  # a heartbeat that found no open visit
     OPTED_OUT = "opted_out"  # the visitor's opt-out cookie
     PREFETCH = "prefetch"  # the browser fetched the page without showing it

@@ -1,7 +1,8 @@
 """Sites and their privacy policies: one file `<id>.toml` per site over `default.toml`, all in one folder.
 
     name = "Shop"                        # shown to people
-    domains = ["shop.example"]           # hosts whose referrers are internal
+    domains = ["shop.example"]           # the site's own hosts, perhaps with a path: "shop.example/en"
+    goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken)
     timezone = "Europe/Berlin"           # the site's days begin and end by it
     shards = 1                           # more than 1 for a giant site only
     repeat_seconds = 900                 # what is sent again within so many seconds is dropped, at most 3600; 0: never
@@ -19,7 +20,14 @@
     rate = 100                           # events per second, on the average
     burst = 1000                         # events at once; default: ten seconds of the rate
 
-`default.toml` takes the same keys but `name`, `domains` and `tokens`. Loading is all or nothing: one wrong
+    [exclusions]                         # requests that are answered as usual and not kept (schemas.exclusions)
+    excluded_addresses = ["10.1.0.0/16", "192.168.1.*", "2001:db8::/32"]
+    excluded_agents = ["Uptime", "/^curl/i"]
+    excluded_requests = ["e_c==Test,action_name=^Draft"]
+    exclude_unknown_urls = false         # keep only what happens on `domains`
+    keep_bots = false                    # store what crawlers do, marked as such, without `bots=1`
+
+`default.toml` takes the same keys but `name`, `domains`, `goals` and `tokens`. Loading is all or nothing: one wrong
 file and `SitesError` names it, so that what was in force before stays in force.
 
 What workers must know of a site is its `SitePolicy`; the policies of all sites at one moment are a
@@ -31,7 +39,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +48,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from schemas.addresses import parse_range
+from schemas.exclusions import comparisons, is_pattern, pattern, safe_pattern
 from schemas.packets import Role
 
 DEFAULT_FILE = "default.toml"
@@ -73,7 +83,7 @@ EXCLUDED_PARAMETERS = frozenset(
 )
 SEARCH_PARAMETERS = frozenset({"q", "query", "s", "search", "searchword", "k", "keyword"})
 
-_host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?").fullmatch
+_host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[^\s?#]*)?").fullmatch
 _token = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
@@ -92,11 +102,23 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     excluded_parameters: tuple[str, ...] = ()  # beside EXCLUDED_PARAMETERS; lower case
     keep_fragment: bool = False
     search_parameters: tuple[str, ...] = tuple(sorted(SEARCH_PARAMETERS))
+    excluded_addresses: tuple[str, ...] = ()
+    excluded_agents: tuple[str, ...] = ()
+    excluded_requests: tuple[str, ...] = ()
+    exclude_unknown_urls: bool = False
+    keep_bots: bool = False
+    goals: tuple[int, ...] = ()
 
     @property
     def excluded(self) -> frozenset[str]:
         """All URL parameters that are removed, in lower case."""
-        return EXCLUDED_PARAMETERS.union(self.excluded_parameters)
+        names = (name for name in self.excluded_parameters if not is_pattern(name))
+        return EXCLUDED_PARAMETERS.union(names)
+
+    @property
+    def excluded_patterns(self) -> tuple[re.Pattern[str], ...]:
+        """The regular expressions among them; they are matched with names in lower case."""
+        return tuple(found for name in self.excluded_parameters if (found := safe_pattern(name)) is not None)
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -209,17 +231,27 @@ class _Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst: float | None = None
 
 
+class _Exclusions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    excluded_addresses: list[str] | None = None
+    excluded_agents: list[str] | None = None
+    excluded_requests: list[str] | None = None
+    exclude_unknown_urls: bool | None = None
+    keep_bots: bool | None = None
+
+
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
     repeat_seconds: int | None = None
     privacy: _Privacy = _Privacy()
     limits: _Limits = _Limits()
+    exclusions: _Exclusions = _Exclusions()
 
 
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     domains: list[str] = []
+    goals: list[int] = []
     tokens: dict[str, str] = {}
 
 
@@ -278,7 +310,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     domains = sorted({domain.lower() for domain in file.domains})
     for domain in domains:
         if not _host(domain):
-            raise wrong("domains", "must be host names, such as www.shop.example or *.shop.example")
+            raise wrong("domains", "must be host names, such as www.shop.example, *.shop.example or shop.example/en")
     shards = next((n for n in (file.shards, default.shards) if n is not None), 1)
     if not 1 <= shards <= 1024:
         raise wrong("shards", "must be from 1 to 1024")
@@ -288,6 +320,14 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     mask_bytes = pick("mask_bytes", 2)
     if not 0 <= mask_bytes <= 4:
         raise wrong("privacy.mask_bytes", "must be from 0 to 4")
+    excluded = _exclusions(file, default, wrong)
+    if excluded["exclude_unknown_urls"] and not domains:
+        raise wrong("exclusions.exclude_unknown_urls", "needs domains, or nothing of the site would be kept")
+    for name in pick("excluded_parameters", ()):
+        _expression(name, "privacy.excluded_parameters", wrong)
+    goals = tuple(sorted(set(file.goals)))
+    if goals and not (goals[0] >= 1 and goals[-1] < 2**31):
+        raise wrong("goals", "must be ids of goals, from 1 to 2147483647")
     tokens = {}
     for digest, role in file.tokens.items():
         if not _token(digest):
@@ -311,9 +351,44 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         excluded_parameters=_names(pick("excluded_parameters", ())),
         keep_fragment=pick("keep_fragment", False),
         search_parameters=_names(pick("search_parameters", SEARCH_PARAMETERS)),
+        goals=goals,
+        **excluded,
     )
     return Site(number, file.name or f"Site {number}", policy, tokens, limit_of(rate, burst))
 
 
+def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], SitesError]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name in _Exclusions.__struct_fields__:
+        values = (getattr(source.exclusions, name) for source in (file, default))
+        value = next((value for value in values if value is not None), None)
+        if isinstance(value, list):
+            value = tuple(sorted({text.strip() for text in value}))
+        if value is not None:
+            out[name] = value
+    out.setdefault("exclude_unknown_urls", False)
+    for text in out.get("excluded_addresses", ()):
+        if parse_range(text) is None:
+            raise wrong("exclusions.excluded_addresses", f"holds {text!r}, must be as 10.1.2.3, 10.0.0.0/8 or 10.1.2.*")
+    for text in out.get("excluded_agents", ()):
+        if not text:
+            raise wrong("exclusions.excluded_agents", "holds an empty text, which every agent holds")
+        _expression(text, "exclusions.excluded_agents", wrong)
+    for text in out.get("excluded_requests", ()):
+        found = comparisons(text)
+        if not found or any(one.name.startswith(("hsr_", "fa_")) for one in found):
+            expected = "must be as e_c==Test, with == != =@ !@ =^ or =$, and not of hsr_ or fa_, which nothing reads"
+            raise wrong("exclusions.excluded_requests", f"holds {text!r}, {expected}")
+    return out
+
+
+def _expression(text: str, key: str, wrong: Callable[[str, str], SitesError]) -> None:
+    try:
+        pattern(text)
+    except re.error as error:
+        raise wrong(key, f"holds {text!r}, which is no regular expression: {error}") from None
+
+
 def _names(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({name.lower() for name in names}))
+    """Names in lower case, and regular expressions as they are."""
+    return tuple(sorted({name if is_pattern(name) else name.lower() for name in names}))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from schemas.parameters import decode
 from schemas.sites import PolicySet
+from streams import exclusions
 from streams.anonymize import addresses, urls, visitor_ids
 from streams.anonymize.urls import clean_text
 from streams.distinct import Cache
@@ -89,6 +90,8 @@ class Caches:
         self.pages: Cache[str, Page] = Cache(lambda key: page(*self._scoped(key)))
         self.links: Cache[str, Link] = Cache(lambda key: link(*self._scoped(key)))
         self.referrers: Cache[str, Referrer] = Cache(lambda key: referrers.classify(*self._scoped(key)))
+        self.crawlers: Cache[str, bool] = Cache(exclusions.crawler)
+        self.spam: Cache[str, bool] = Cache(lambda raw: exclusions.spam(decode(raw)))
         self.texts: Cache[str, str | None] = Cache(self._text)
         self.scoped_texts: Cache[str, tuple[str, int]] = Cache(lambda key: clean_text(*self._scoped(key)))
 

@@ -7,8 +7,8 @@ that are not kept. An exception is the fault of an event: the rows are halved un
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.packets import Flag
+from schemas import moments
+from schemas.packets import Flag, Role
 from schemas.parameters import decode
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
-from streams import fields, keyed, repeats
+from streams import excluding, fields, keyed, repeats
 from streams.anonymize import addresses, order_ids, user_ids, visitor_ids
 from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
@@ -32,15 +33,13 @@ from streams.repeats import Doubts, Earlier, Identities
 from streams.rules import QUARTER_MS, Rules
 from streams.surroundings import Lookups, Surroundings
 from streams.verdicts import (
+    BAD_CDT,
     BAD_CID,
     BAD_TIME,
     BAD_TIMINGS,
     EARLIEST_MS,
     INTERNAL_ERROR,
-    NOT_RECORDED,
     NUMBER,
-    OPTED_OUT,
-    PREFETCH,
     UNKNOWN_SITE,
 )
 
@@ -48,7 +47,8 @@ TEXT_PARAMETERS = ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "
 PARAMETERS = (
     *("rec", "url", "urlref", "cid", "_id", "uid", "pv_id", "ua", "lang", "uadata", "res", "link", "download"),
     *("h", "m", "s", "ping", "new_visit", "ca", "idgoal", "revenue", "search_count", "e_v", "consent"),
-    *("r", "rand", "ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
+    *("r", "rand", "bots", "cdt", "cdo"),
+    *("ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
     *sorted(campaigns.PARAMETERS),
 )
 DEVICE_COLUMNS = {
@@ -60,6 +60,7 @@ DEVICE_COLUMNS = {
     "browser": "browser",
     "browser_version": "browser_version",
 }
+DAY_MS = 86_400_000
 NAMES = {name: number for number, name in enumerate(PARAMETERS, 1)}
 
 U64 = npt.NDArray[np.uint64]
@@ -114,9 +115,12 @@ def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Desc
     first = np.flatnonzero(verdict == 0)
     if len(first) < len(rows):
         rows = rows.take(first)
-    query = Query(rows.query, NAMES)
+    sites = [rules.exclusions if rules else None for _, rules in rows.scopes]
+    query = Query(rows.query, excluding.names_of(sites, NAMES))
     timings = {name: query.integers(name, 0, -1, fields.TIMING_LIMIT + 1) for name in fields.TIMINGS}
-    later = _after_parsing(query, timings)
+    later = excluding.verdicts(rows, query, _override(rows.agent, *query.texts("ua")), sites)
+    rows, bad_time = _moments(rows, query)
+    later = np.where(later == 0, _after_parsing(query, bad_time, timings), later).astype(np.uint8)
     ids = repeats.identify(rows, query, np.flatnonzero(later == 0), lookups)
     later = np.where(earlier.repeated(rows, ids), repeats.VERDICT[ids.how], later)
     verdict[first] = later
@@ -134,18 +138,34 @@ def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Desc
 def _before_parsing(rows: Rows) -> npt.NDArray[np.uint8]:
     known = np.array([rules is not None for _, rules in rows.scopes], np.bool_)[rows.scope]
     time_ok = valid_times(rows.received_ms) & (rows.time_ms >= EARLIEST_MS)
-    conditions = [~known, ~time_ok, (rows.flags & Flag.OPT_OUT) != 0, (rows.flags & Flag.PREFETCH) != 0]
-    numbers = [NUMBER[v] for v in (UNKNOWN_SITE, BAD_TIME, OPTED_OUT, PREFETCH)]
-    return np.select(conditions, numbers, 0).astype(np.uint8)
+    return np.select([~known, ~time_ok], [NUMBER[UNKNOWN_SITE], NUMBER[BAD_TIME]], 0).astype(np.uint8)
 
 
-def _after_parsing(query: Query, timings: dict[str, Codes]) -> npt.NDArray[np.uint8]:
-    conditions = [~query.is_one("rec"), np.zeros(query.n, np.bool_)]
+def _moments(rows: Rows, query: Query) -> tuple[Rows, Flags]:
+    """The rows with the times that `cdt` and `cdo` ask for, and where they may not."""
+    bad = np.zeros(query.n, np.bool_)
+    if not query.given("cdt") and not query.given("cdo"):
+        return rows, bad
+    asked: dict[int, list[str]] = {}
+    for position, name in enumerate(("cdt", "cdo")):
+        for text, row in zip(*query.texts(name), strict=True):
+            asked.setdefault(row, ["", ""])[position] = text
+    times = rows.time_ms.copy()
+    for row, (cdt, cdo) in asked.items():
+        now = int(rows.received_ms[row])
+        time = moments.said(cdt, cdo, now)
+        bad[row] = moments.age(time, now) >= moments.DAY_SECONDS and rows.role[row] < Role.WRITE
+        times[row] = min(moments.granted(time, now), int(times[row]))
+    return replace(rows, time_ms=times), bad
+
+
+def _after_parsing(query: Query, bad_time: Flags, timings: dict[str, Codes]) -> npt.NDArray[np.uint8]:
+    conditions = [bad_time, np.zeros(query.n, np.bool_)]
     values, at = query.texts("cid")
     for row, text in zip(at, values, strict=True):
         conditions[1][row] = bool(text) and visitor_ids.forced(text) is None
     conditions += [values < 0 for values in timings.values()]
-    numbers = [NUMBER[v] for v in (NOT_RECORDED, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
+    numbers = [NUMBER[v] for v in (BAD_CDT, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
     return np.select(conditions, numbers, 0).astype(np.uint8)
 
 
@@ -225,7 +245,9 @@ class _Stages:
 
     def keys(self) -> None:
         """Each row's key: that of its site on its date there."""
-        quarter = self.rows.time_ms // QUARTER_MS
+        time, stamped = self.rows.time_ms, self.rows.stamped_ms
+        old = np.flatnonzero(time < stamped - DAY_MS)
+        quarter = (np.where(time < stamped - DAY_MS, stamped, time) if len(old) else time) // QUARTER_MS
         distinct, at = encode(pa.array((self.rows.scope << 32) | quarter))
         made: dict[tuple[int, date], bytes] = {}
         keys = []
@@ -237,6 +259,15 @@ class _Stages:
             if name not in made:
                 made[name] = keyed.site_day_key(self.lookups.day_secret(day), rules.site)
             keys.append(made[name])
+        imported: dict[tuple[int, int, int], int] = {}
+        for row in old.tolist():
+            pair = int(self.rows.scope[row]), int(time[row]) // QUARTER_MS, int(stamped[row]) // QUARTER_MS
+            if pair not in imported:
+                rules = self.rules[pair[0]]
+                assert rules is not None
+                imported[pair] = len(keys)
+                keys.append(site_key(rules, pair[1] * QUARTER_MS, pair[2] * QUARTER_MS, self.lookups))
+            at[row] = imported[pair]
         words = np.array([keyed.key_words(key) for key in keys], np.uint64)
         self.key = keys, at
         self.k0, self.k1 = words[at, 0], words[at, 1]
@@ -492,6 +523,14 @@ class _Stages:
             if number is not None:
                 numbers[row], named[row] = number, True
         return numbers, named
+
+
+def site_key(rules: Rules, time_ms: int, stamped_ms: int, lookups: Lookups) -> bytes:
+    """The key of a site on the date there of an event; one of before the day before it came is an import's."""
+    day, came = rules.date(time_ms), rules.date(stamped_ms)
+    if day >= came - timedelta(days=1):
+        return keyed.site_day_key(lookups.day_secret(day), rules.site)
+    return keyed.site_day_key(keyed.import_secret(lookups.day_secret(came), day), rules.site)
 
 
 def _override(texts: pa.StringArray, values: list[str], rows: list[int]) -> pa.StringArray:

@@ -56,6 +56,7 @@ class Packet:
 class Rows:
     """Events as columns. `packet` counts the batch's packets, `index` is the event's number in its packet.
 
+    `stamped_ms` is the collector's time, not after the broker's; `time_ms` is the same until `cdt` has been read.
     `scope` numbers the pairs of policy version and site in `scopes`; rules are None where the site is unknown.
     `told`, `told_words` (shape (n, 2)) and `item` (the place in its request) are what `repeats.told` reads.
     """
@@ -72,8 +73,10 @@ class Rows:
     told_words: npt.NDArray[np.uint64]
     item: npt.NDArray[np.uint32]
     received_ms: npt.NDArray[np.int64]
+    stamped_ms: npt.NDArray[np.int64]
     time_ms: npt.NDArray[np.int64]
     site: npt.NDArray[np.uint32]
+    role: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     address: npt.NDArray[np.uint8]
     agent: pa.StringArray
@@ -100,8 +103,10 @@ class Rows:
             self.told_words[rows],
             self.item[rows],
             self.received_ms[rows],
+            self.stamped_ms[rows],
             self.time_ms[rows],
             self.site[rows],
+            self.role[rows],
             self.flags[rows],
             self.address[rows],
             self.agent.take(at),
@@ -201,6 +206,7 @@ def _rows(out: Sequence[Packet]) -> Rows:
         scopes.append((name, remembered.rules_of(name, number, versions[name])))
     starts = np.cumsum(counts) - counts
     appended = spread([p.record.appended_ms for _, p, _ in first])
+    stamped = np.minimum(received, appended)
     items = joined((b.items for _, _, b in first), "<u4")
     told, told_words = _told(list(chain.from_iterable(b.repeat for _, _, b in first)), items)
     queries = "\n".join([b.query for _, _, b in first])
@@ -217,8 +223,10 @@ def _rows(out: Sequence[Packet]) -> Rows:
         told_words=told_words,
         item=joined((b.index for _, _, b in first), "<u4"),
         received_ms=received,
-        time_ms=np.minimum(received, appended),
+        stamped_ms=stamped,
+        time_ms=stamped,
         site=site,
+        role=joined((b.role for _, _, b in first), np.uint8),
         flags=joined((b.flags for _, _, b in first), "<u2"),
         address=joined((b.address for _, _, b in first), np.uint8).reshape(total, 16),
         agent=texts(b.agent for _, _, b in first),

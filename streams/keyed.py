@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from datetime import date
 from enum import IntEnum
 
 import numpy as np
@@ -32,6 +33,11 @@ class Kind(IntEnum):
 def site_day_key(secret: bytes, site: int) -> bytes:
     """The 16-byte key of a site on the date whose secret this is; keys of two sites tell nothing of each other."""
     return hashlib.blake2b(struct.pack("<I", site), digest_size=16, key=secret).digest()
+
+
+def import_secret(secret: bytes, day: date) -> bytes:
+    """The secret of a date for what is imported long after it; it dies with `secret`, that of the import's day."""
+    return hashlib.blake2b(day.isoformat().encode(), digest_size=32, key=secret, person=b"import").digest()
 
 
 def hash_words(key: bytes, kind: Kind, *words: int) -> int:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas import packets, parameters
-from schemas.packets import BadPacket, Event, Flag, Header
+from schemas import moments, packets, parameters
+from schemas.packets import BadPacket, Event, Flag, Header, Role
 from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
-from streams import fields, keyed, repeats
+from streams import exclusions, fields, keyed, repeats
 from streams.anonymize import addresses, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
 from streams.enrich import actions, campaigns, device, languages, referrers, searches
@@ -33,12 +33,12 @@ from streams.rules import Rules
 from streams.state import VISIT_ACTIONS, VISIT_MS, PartitionState, Sequences, Visit
 from streams.surroundings import Asked, Lookups, Surroundings
 from streams.verdicts import (
+    BAD_CDT,
     BAD_CID,
     BAD_TIMINGS,
     EARLIEST_MS,
     INTERNAL_ERROR,
     LATEST_MS,
-    NOT_RECORDED,
     PING_WITHOUT_VISIT,
     REPEATS,
     Verdict,
@@ -213,26 +213,35 @@ def _event(
     time = min(event.received_ms, record.appended_ms)
     policy = policies.of(event.site)
     time_ok = EARLIEST_MS <= event.received_ms < LATEST_MS and time >= EARLIEST_MS
-    verdict = before_parsing(policy is not None, time_ok, event.flags)
+    verdict = before_parsing(policy is not None, time_ok)
     if verdict is not None or policy is None:
         assert verdict is not None
         return verdict
     given = parameters.parse(event.query)
-    if parameters.integer(given.get("rec")) != 1:
-        return NOT_RECORDED
+    rules = Rules.of(event.site, policy)
+    rec, bots = (parameters.integer(given.get(name)) == 1 for name in ("rec", "bots"))
+    if (verdict := exclusions.verdict(event, given, rec, bots, rules.exclusions)) is not None:
+        return verdict
+    said = moments.said(given.get("cdt", ""), given.get("cdo", ""), event.received_ms)
+    if moments.age(said, event.received_ms) >= moments.DAY_SECONDS and event.role < Role.WRITE:
+        return BAD_CDT
+    stamped, time = time, min(time, moments.granted(said, event.received_ms))
     if given.get("cid") and visitor_ids.forced(given["cid"]) is None:
         return BAD_CID
     timings = {name: parameters.integer(given.get(name)) for name in fields.TIMINGS}
     for name, value in timings.items():
         if value < 0:
             return BAD_TIMINGS[name]
-    rules = Rules.of(event.site, policy)
     identity = _identity(event, given, record, rules.repeat_ms)
     names = _names(identity, event, rules.repeat_ms, lookups) if identity else []
     if identity and _repeated(event, names, rules.repeat_ms, record, partition, lookups):
         return REPEATS[identity[0]]
     masked = addresses.mask(event.address, rules.mask_bytes)
-    key = keyed.site_day_key(lookups.day_secret(rules.date(time)), event.site)
+    day, came = rules.date(time), rules.date(stamped)
+    imported = day < came - timedelta(days=1)
+    secret = lookups.day_secret(came if imported else day)
+    secret = keyed.import_secret(secret, day) if imported else secret
+    key = keyed.site_day_key(secret, event.site)
     row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
     row |= {"address": addresses.text(masked), "country": "", "region": "", "city": ""}
     row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)

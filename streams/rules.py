@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from schemas.sites import SitePolicy
+from streams.exclusions import Exclusions
 from streams.surroundings import PolicyUnusable
 
 # Offsets from UTC have been whole quarters of an hour everywhere since 1972, so a date never changes within one.
@@ -26,6 +28,8 @@ class Rules:
     search_parameters: frozenset[str]
     hosts: frozenset[str]
     suffixes: tuple[str, ...]
+    excluded_patterns: tuple[re.Pattern[str], ...]
+    exclusions: Exclusions
 
     @classmethod
     def of(cls, site: int, policy: SitePolicy) -> Rules:
@@ -34,6 +38,7 @@ class Rules:
             timezone = ZoneInfo(policy.timezone)
         except (KeyError, ValueError, OSError):
             raise PolicyUnusable(site, policy.timezone) from None
+        domains = [domain.partition("/")[0] for domain in policy.domains]
         return cls(
             site=site,
             timezone=timezone,
@@ -42,8 +47,10 @@ class Rules:
             excluded=policy.excluded,
             keep_fragment=policy.keep_fragment,
             search_parameters=frozenset(policy.search_parameters),
-            hosts=frozenset(host.removeprefix("www.") for host in policy.domains if host[:2] != "*."),
-            suffixes=tuple(host[1:] for host in policy.domains if host[:2] == "*."),
+            hosts=frozenset(host.removeprefix("www.") for host in domains if host[:2] != "*."),
+            suffixes=tuple(host[1:] for host in domains if host[:2] == "*."),
+            excluded_patterns=policy.excluded_patterns,
+            exclusions=Exclusions.of(policy),
         )
 
     def internal(self, host: str) -> bool:

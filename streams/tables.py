@@ -61,7 +61,7 @@ def _events(gathered: Gathered, piece: Description, steps: Followed, schema: pa.
     out["index"] = pa.array(table.index[rows])
     out["site_id"] = pa.array(table.site[rows])
     out["received_at"] = _moment(table.received_ms[rows])
-    out["time"] = _moment(table.time_ms[rows])
+    out["time"] = _moment(np.array(piece.time, np.int64)[stored])
     n = len(rows)
     out["shard"] = pa.array(np.zeros(n, np.uint16))
     out["repeat_id"] = piece.repeats.take(stored).packed()

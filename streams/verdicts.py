@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.packets import Flag
 from schemas.reasons import Excluded, Rejected, Repeated
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01; a collector's clock before that is broken
@@ -26,9 +25,17 @@ class Verdict(NamedTuple):
 # In the order in which they are judged: the first that applies holds. Number 0 of a column means "kept".
 UNKNOWN_SITE = Verdict(Rejected.UNKNOWN_SITE, "idsite")
 BAD_TIME = Verdict(Rejected.BAD_PARAMETER, "received_at")
-OPTED_OUT = Verdict(Excluded.OPTED_OUT)
-PREFETCH = Verdict(Excluded.PREFETCH)
+BOT = Verdict(Excluded.BOT)
+BOT_ADDRESS = Verdict(Excluded.BOT_ADDRESS)
 NOT_RECORDED = Verdict(Excluded.NOT_RECORDED)
+EXCLUDED_REQUEST = Verdict(Excluded.EXCLUDED_REQUEST)
+OPTED_OUT = Verdict(Excluded.OPTED_OUT)
+EXCLUDED_ADDRESS = Verdict(Excluded.EXCLUDED_ADDRESS)
+EXCLUDED_AGENT = Verdict(Excluded.EXCLUDED_AGENT)
+REFERRER_SPAM = Verdict(Excluded.REFERRER_SPAM)
+UNKNOWN_URL = Verdict(Excluded.UNKNOWN_URL)
+PREFETCH = Verdict(Excluded.PREFETCH)
+BAD_CDT = Verdict(Rejected.BAD_PARAMETER, "cdt")
 BAD_CID = Verdict(Rejected.BAD_PARAMETER, "cid")
 BAD_TIMINGS = {
     name: Verdict(Rejected.BAD_PARAMETER, name) for name in ("pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl")
@@ -42,9 +49,17 @@ VERDICTS: tuple[Verdict | None, ...] = (
     None,
     UNKNOWN_SITE,
     BAD_TIME,
-    OPTED_OUT,
-    PREFETCH,
+    BOT,
+    BOT_ADDRESS,
     NOT_RECORDED,
+    EXCLUDED_REQUEST,
+    OPTED_OUT,
+    EXCLUDED_ADDRESS,
+    EXCLUDED_AGENT,
+    REFERRER_SPAM,
+    UNKNOWN_URL,
+    PREFETCH,
+    BAD_CDT,
     BAD_CID,
     *BAD_TIMINGS.values(),
     *REPEATS.values(),
@@ -54,12 +69,8 @@ VERDICTS: tuple[Verdict | None, ...] = (
 NUMBER = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
 
-def before_parsing(known: bool, time_ok: bool, flags: int) -> Verdict | None:
+def before_parsing(known: bool, time_ok: bool) -> Verdict | None:
     """What is judged without the parameters."""
     if not known:
         return UNKNOWN_SITE
-    if not time_ok:
-        return BAD_TIME
-    if flags & Flag.OPT_OUT:
-        return OPTED_OUT
-    return PREFETCH if flags & Flag.PREFETCH else None
+    return None if time_ok else BAD_TIME

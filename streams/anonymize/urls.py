@@ -12,16 +12,13 @@ parameters of the query (Matomo).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from schemas.parameters import decode
+from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
 from streams.rules import Rules
 
-LIMIT = 1024  # bytes of a stored text, Matomo's page_maximum_length
-RAW_LIMIT = 8192  # characters of a raw text that are looked at
-SCHEMES = frozenset({"http", "https", "ftp", "ftps", "app", "android-app", "ios-app"})
+__all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "split", "tidy"]
 
-_control = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").sub
 _plain_query = re.compile(r"\?([^\s?#\"'<>]+)").sub
 _encoded_query = re.compile(r"%3[fF]([^\s/?#&\"'<>]+)").sub
 _encoded_and = re.compile(r"%26", re.IGNORECASE)
@@ -30,72 +27,12 @@ _credentials = re.compile(r"(://|%3[aA]%2[fF]%2[fF])[^\s/?#@%]*(?:%3[aA][^\s/?#@
 _key = re.compile(r"\[.*", re.DOTALL).sub
 
 
-class Parameter(NamedTuple):
-    """One part of a query string: its decoded name in lower case, its raw value, the part as it came."""
-
-    name: str
-    value: str
-    part: str
-
-
-class Parts(NamedTuple):
-    """A URL taken apart. `host` is lower case, with the port where one is given; there are no credentials."""
-
-    scheme: str
-    host: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    fragment: str
-    fragment_parameters: tuple[Parameter, ...]
-
-
-def cut(text: str, limit: int = LIMIT) -> str:
-    """The text in at most `limit` bytes of UTF-8, never ending within a character."""
-    if len(text) <= limit and (text.isascii() or len(text) * 4 <= limit):
-        return text
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
-
-
-def tidy(text: str) -> str:
-    """The text without control characters, lone surrogates and outer blanks."""
-    text = text[:RAW_LIMIT]
-    return (text if text.isprintable() else _control("", text)).strip()
-
-
-def parameters(query: str) -> tuple[Parameter, ...]:
-    """The parts of a query string, in order; empty parts are left out."""
-    out = []
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            name = decode(name) if "%" in name or "+" in name else name
-            out.append(Parameter(name.lower(), value, part))
-    return tuple(out)
-
-
-def split(text: str) -> Parts | None:
-    """A decoded URL taken apart; None where it has no known scheme or no host."""
-    scheme, separator, rest = tidy(text).partition("://")
-    scheme = scheme.lower()
-    if not separator or scheme not in SCHEMES:
-        return None
-    rest, _, fragment = rest.partition("#")
-    rest, _, query = rest.partition("?")
-    host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2].lower()
-    if ";" in path:
-        path, _, matrix = path.partition(";")
-        query = matrix.replace(";", "&") + ("&" + query if query else "")
-    if not host:
-        return None
-    inner = parameters(fragment.partition("?")[2] or fragment) if "=" in fragment else ()
-    return Parts(scheme, cut(host, 255), slash + path, parameters(query) if query else (), fragment, inner)
-
-
 def excluded(name: str, rules: Rules) -> bool:
     """Whether a parameter of this decoded, lower-case name is removed."""
-    return name in rules.excluded or ("[" in name and _key("", name) in rules.excluded)
+    bare = _key("", name) if "[" in name else name
+    if name in rules.excluded or bare in rules.excluded:
+        return True
+    return any(pattern.search(bare) for pattern in rules.excluded_patterns)
 
 
 def _kept(given: tuple[Parameter, ...], rules: Rules, dropped: frozenset[str]) -> tuple[list[str], int]:
@@ -113,7 +50,8 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
 
     `dropped`: names that go into columns of their own (campaigns) and are left out uncounted.
     """
-    url = f"{parts.scheme}://{parts.host}{parts.path}"
+    url = f"{parts.scheme}:" if parts.scheme else ""
+    url += f"//{parts.host}{parts.path}"
     kept, removed = _kept(parts.parameters, rules, dropped)
     if kept:
         url += "?" + "&".join(kept)

@@ -9,12 +9,13 @@ import hashlib
 import http.client
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import uvloop
 from kafka import KafkaConsumer, TopicPartition
@@ -27,7 +28,8 @@ from schemas.reasons import Rejected
 from schemas.sites import PolicySet
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
 from streams.batch import PartitionState, Record, process
-from streams.surroundings import PolicyMissing
+from streams.surroundings import Asked, PolicyMissing
+from streams.window import Run
 from tests.fuzz.clients import Seen, send
 from tests.fuzz.inputs import SITES, make
 
@@ -74,6 +76,10 @@ class World:
     def day_secret(self, day: date) -> bytes:
         """See `streams.surroundings`."""
         return day.isoformat().encode().ljust(32, b"-")
+
+    def identities(self, asked: Sequence[Asked]) -> list[Run]:
+        """Nothing was stored before these packets."""
+        return [Run(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)) for _ in asked]
 
 
 def run(folder: Path, requests: int, seed: int, say: Callable[[str], None]) -> Findings:

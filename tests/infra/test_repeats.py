@@ -8,7 +8,8 @@ import pytest
 
 from ingest import bulk
 from ingest.directory import Directory
-from ingest.requests import Refused, single
+from ingest.permissions import Refused
+from ingest.requests import single
 from schemas.packets import MAPPED_IPV4, Event, encode
 from schemas.sites import load_sites
 from streams import batch

@@ -25,6 +25,22 @@ def test_site_over_default(tmp_path: Path) -> None:
     assert (site.role("secret"), site.role("Secret")) == (Role.WRITE, Role.NONE)
 
 
+def test_exclusions_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text('[exclusions]\nkeep_bots = true\nexcluded_agents = ["b", "a"]\n')
+    (tmp_path / "1.toml").write_text("goals = [7, 2]")
+    (tmp_path / "2.toml").write_text(
+        'domains = ["Shop.example/en"]\n[exclusions]\nexclude_unknown_urls = true\nexcluded_agents = []\n'
+        'excluded_addresses = ["10.1.2.*", "::1"]\nexcluded_requests = ["e_c==x,a!@b"]\n'
+        '[privacy]\nexcluded_parameters = ["/^X\\\\d/", "Y"]\n'
+    )
+    one, two = (load_sites(tmp_path).by_id[site].policy for site in (1, 2))
+    assert (one.keep_bots, one.excluded_agents, one.goals) == (True, ("a", "b"), (2, 7))
+    assert (two.keep_bots, two.excluded_agents, two.exclude_unknown_urls) == (True, (), True)
+    assert two.excluded_addresses == ("10.1.2.*", "::1")
+    assert two.domains == ("shop.example/en",)
+    assert two.excluded_parameters == ("/^X\\d/", "y")
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
@@ -38,6 +54,14 @@ def test_site_over_default(tmp_path: Path) -> None:
         ("2.toml", "shards = 0", "2.toml.*shards"),
         ("2.toml", "repeat_seconds = 3601", "2.toml.*repeat_seconds"),
         ("2.toml", "repeat_seconds = -1", "2.toml.*repeat_seconds"),
+        ("2.toml", "goals = [0]", "2.toml.*goals"),
+        ("2.toml", '[exclusions]\nexcluded_addresses = ["10.0.0.300"]', "2.toml.*excluded_addresses.*10.0.0.300"),
+        ("2.toml", '[exclusions]\nexcluded_agents = ["/(/"]', "2.toml.*excluded_agents.*regular expression"),
+        ("2.toml", '[exclusions]\nexcluded_agents = [""]', "2.toml.*excluded_agents.*empty"),
+        ("2.toml", '[exclusions]\nexcluded_requests = ["e_c=Test"]', "2.toml.*excluded_requests.*e_c=Test"),
+        ("2.toml", '[exclusions]\nexcluded_requests = ["fa_x==1"]', "2.toml.*excluded_requests.*fa_"),
+        ("2.toml", "[exclusions]\nexclude_unknown_urls = true", "2.toml.*exclude_unknown_urls.*domains"),
+        ("2.toml", '[privacy]\nexcluded_parameters = ["/[/"]', "2.toml.*excluded_parameters.*regular expression"),
         ("2.toml", "x", "2.toml.*TOML"),
         ("0.toml", "", "0.toml.*id"),
         ("01.toml", "", "01.toml.*id"),

@@ -64,14 +64,15 @@ def test_every_odd_request_alone_and_beside_the_others() -> None:
 
 
 NAMES = sorted(
-    {*PARAMETERS, "hsr_text", "fa_x", "unknown", ""} - (CAMPAIGN_PARAMETERS - {"utm_campaign", "mtm_source"})
+    {*PARAMETERS, "zz", "hsr_text", "fa_x", "unknown", ""} - (CAMPAIGN_PARAMETERS - {"utm_campaign", "mtm_source"})
 )
 TRICKY = """
 1 0 -1 01 +1 0x10 1_0 1e3 . -. 99999999999999999999 null nan inf -86400 2147483648 1920x1080
 %31 %2B1 %zz % %E9 %F0%9F%98%80 %00 %0A %ED%A0%80 + ++a a+b
 76d1f50cbfda087a 76D1F50CBFDA087A0 abcdef mailto%3Ax https%3A%2F%2F
 https%3A%2F%2Fu%3Ap%40www.site1.example%2Fa%3Fgclid%3D1%26q%3Db%26utm_campaign%3Dc%23d%3Fsid%3D1
-https%3A%2F%2Fwww.google.com%2Fsearch%3Fq%3Dx %5B%5B%22s%22%2C%22n%22%2C%22c%22%2C1%2C2%5D%5D
+https%3A%2F%2Fwww.google.com%2Fsearch%3Fq%3Dx 1794913000 1794913000.5 2026-11-17+01%3A02%3A03 20261117T010203Z
+http%3A%2F%2Fsemalt.com %2F%2Fhost%2Fpath Googlebot x %5B%5B%22s%22%2C%22n%22%2C%22c%22%2C1%2C2%5D%5D
 %7B%22a%22%3A%22headless%22%7D
 """
 VALUES = st.one_of(
@@ -97,7 +98,7 @@ EVENTS = st.builds(
         st.binary(min_size=4, max_size=4).map(lambda b: b"\0" * 10 + b"\xff\xff" + b),
     ),
     role=st.integers(0, 4),
-    flags=st.sampled_from([0, 0, 0, 1, 4, 8, 32, 128]),
+    flags=st.sampled_from([0, 0, 0, 1, 4, 8, 32, 128, 256]),
     agent=st.one_of(st.sampled_from(["", "curl/8", "Mozilla/5.0 (iPad)"]), st.text(max_size=30)),
     language=st.one_of(st.sampled_from(["", "de", "en-US,en;q=0.9", "(x) fr"]), st.text(max_size=30)),
     hints=st.sampled_from(["", "{", '{"brands":["HeadlessChrome"]}']),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -160,6 +161,24 @@ ODD = [
             "&urlref=https%3A%2F%2Fwww.baidu.com%2Fs%3Fwd%3D%25C1%25F7%25D0%25D0",
             "&urlref=nonsense",
             "&urlref=https%3A%2F%2Fu%3Apw%40other.example%2F%3Fsid%3D1",
+            "&bots=1&ua=Googlebot",
+            "&ua=Googlebot%2F2.1",
+            "&cdt=2026-11-18+08:00:00",
+            "&cdt=2026-11-18T08%3A00%3A00.250Z",
+            "&cdt=2026-11-17+08:00:00&cdo=-5",
+            "&cdt=2024-02-29",
+            "&cdt=1700000000",
+            "&cdt=5",
+            "&cdt=4102444799",
+            "&cdt=never",
+            "&cdo=40",
+            "&cdo=99990",
+            "&cdo=99999999999",
+            "&zz=10",
+            "&zz=%2B1",
+            "&urlref=http%3A%2F%2Fsub.SEMALT.com%2F%3Fa%3Db",
+            "&link=%2F%2Fo.example%2Fx&url=myapp%3A%2F%2Fscreen%2F1",
+            "&link=javascript%3A%2F%2Fo.example%2F%250aalert(1)",
             "&hsr_smp=1&hsr_text=secret&fa_fields=x&%66a_x=1",
             "&send_image=0&unknown=%FF%FE",
         ]
@@ -217,15 +236,29 @@ class World:
         return out
 
 
+EXCLUSIONS: dict[int, dict[str, Any]] = {
+    3: {
+        "keep_bots": True,
+        "excluded_agents": ("/iPad|curl\\/8/", "WINDOWS NT"),
+    },
+    4: {
+        "excluded_addresses": ("2a01::/17", "0.0.0.0/2", "81.2.69.*"),
+        "excluded_requests": ("e_c==form,zz=^1,res!@x",),
+    },
+    5: {"exclude_unknown_urls": True, "excluded_requests": ("zz=$x,zz==%2B1",), "excluded_agents": ("firefox",)},
+}
+
+
 def policy_set(sites: int = 5) -> PolicySet:
     """Sites 1 to `sites`, each a little different."""
     zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]
     made = {
-        site: SitePolicy(
+        site: msgspec.structs.replace(
+            SitePolicy(**EXCLUSIONS.get(site, {})),
             timezone=zones[site % len(zones)],
             domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
             mask_bytes=site % 5,
-            excluded_parameters=("customer", f"x{site}"),
+            excluded_parameters=("customer", f"x{site}", *(("/^s.d$/",) if site == 3 else ())),
             keep_fragment=site % 2 == 0,
         )
         for site in range(1, sites + 1)
@@ -242,6 +275,8 @@ def world(*sets: PolicySet) -> World:
 def address(random_: random.Random) -> bytes:
     """An IPv4 address as mapped, an IPv6 address, now and then a 6to4 one."""
     kind = random_.random()
+    if kind < 0.05:
+        return b"\0" * 10 + b"\xff\xff" + random_.choice([b"\x40\x04\x00\x01", b"\x42\xf9\x55\x24"])
     if kind < 0.7:
         return b"\0" * 10 + b"\xff\xff" + random_.randbytes(4)
     return (b"\x20\x02" if kind < 0.75 else b"\x2a\x01") + random_.randbytes(14)
@@ -378,7 +413,7 @@ class Traffic:
         if r.random() < odd:
             query = r.choice(ODD)
             site = r.choice([visitor.site, 1, 1, 0, 999])
-            flags = r.choice([0, 0, 0, Flag.OPT_OUT, Flag.PREFETCH, Flag.CONSENT, Flag.DNT])
+            flags = r.choice([0, 0, 0, Flag.OPT_OUT, Flag.PREFETCH, Flag.CONSENT, Flag.DNT, Flag.DATA_SAVER])
             late = [0, -400_000, -1_799_999, -1_800_000, -1_800_001, -86_400_000, 60_000, 10**12, -(10**15), 2**62]
             received += r.choice([0, 0, 0, *late])
         else:
@@ -387,7 +422,7 @@ class Traffic:
             received_ms=received,
             site=site,
             address=visitor.address if r.random() < 0.9 else address(r),
-            role=0,
+            role=r.choice([0, 0, 2, 4]) if odd else 0,
             flags=int(flags),
             agent=visitor.agent,
             language=visitor.language,

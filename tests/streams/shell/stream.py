@@ -26,7 +26,11 @@ from schemas.topics import EVENTS_RAW, SITE_POLICIES
 T = TypeVar("T")
 
 POLICIES = PolicySet(
-    {1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin"), 2: SitePolicy(mask_bytes=1), 3: SitePolicy()}
+    {
+        1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin", keep_bots=True),
+        2: SitePolicy(mask_bytes=1, keep_bots=True),
+        3: SitePolicy(keep_bots=True),
+    }
 )
 AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
