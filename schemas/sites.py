@@ -9,10 +9,7 @@
     "5e88...42d8" = "write"
 
     [privacy]
-    mask_bytes = 2                       # 0 to 4 bytes of an IPv4 address (IPv6: to 64, 48, 24, 0 bits)
-    excluded_parameters = ["customer"]   # URL parameters removed, beside the default ones
-    keep_fragment = false
-    search_parameters = ["q"]            # URL parameters that hold a site search
+    preset = "no-personal-data"          # and any rule of `schemas.privacy`
 
 `default.toml` takes the same keys but `name`, `domains` and `tokens`. Loading is all or nothing: one wrong
 file and `SitesError` names it, so that what was in force before stays in force.
@@ -26,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -36,34 +33,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from schemas.packets import Role
+from schemas.privacy import Privacy, PrivacyError, resolve
 
 DEFAULT_FILE = "default.toml"
 MAX_SITE = 2**32 - 1
-
-# Matomo's list of parameters that no report needs: click ids and sessions.
-EXCLUDED_PARAMETERS = frozenset(
-    [
-        "gclid",
-        "fbclid",
-        "msclkid",
-        "twclid",
-        "wbraid",
-        "gbraid",
-        "yclid",
-        "fb_xd_fragment",
-        "fb_comment_id",
-        "phpsessid",
-        "jsessionid",
-        "sessionid",
-        "aspsessionid",
-        "doing_wp_cron",
-        "sid",
-        "pk_vid",
-        "ignore_referrer",
-        "ignore_referer",
-    ]
-)
-SEARCH_PARAMETERS = frozenset({"q", "query", "s", "search", "searchword", "k", "keyword"})
 
 _host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?").fullmatch
 _token = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -79,24 +52,20 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
     domains: tuple[str, ...] = ()
     shards: int = 1
-    mask_bytes: int = 2
-    excluded_parameters: tuple[str, ...] = ()  # beside EXCLUDED_PARAMETERS; lower case
-    keep_fragment: bool = False
-    search_parameters: tuple[str, ...] = tuple(sorted(SEARCH_PARAMETERS))
-
-    @property
-    def excluded(self) -> frozenset[str]:
-        """All URL parameters that are removed, in lower case."""
-        return EXCLUDED_PARAMETERS.union(self.excluded_parameters)
+    privacy: Privacy = Privacy()
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role."""
+    """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role.
+
+    `privacy_from`: by privacy rule, where its value is from.
+    """
 
     id: int
     name: str
     policy: SitePolicy
     tokens: dict[str, Role]
+    privacy_from: dict[str, str] = {}
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
@@ -157,17 +126,10 @@ class Sites:
         return len(self.by_id)
 
 
-class _Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    mask_bytes: int | None = None
-    excluded_parameters: list[str] | None = None
-    keep_fragment: bool | None = None
-    search_parameters: list[str] | None = None
-
-
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
-    privacy: _Privacy = _Privacy()
+    privacy: dict[str, Any] = {}
 
 
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
@@ -217,12 +179,6 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     def wrong(key: str, expected: str) -> SitesError:
         return SitesError(f"{path}: {key} {expected}")
 
-    def pick(name: str, fallback: Any) -> Any:
-        for source in (file.privacy, default.privacy):
-            if (value := getattr(source, name)) is not None:
-                return value
-        return fallback
-
     timezone = file.timezone or default.timezone or "UTC"
     try:
         ZoneInfo(timezone)
@@ -235,9 +191,10 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     shards = next((n for n in (file.shards, default.shards) if n is not None), 1)
     if not 1 <= shards <= 1024:
         raise wrong("shards", "must be from 1 to 1024")
-    mask_bytes = pick("mask_bytes", 2)
-    if not 0 <= mask_bytes <= 4:
-        raise wrong("privacy.mask_bytes", "must be from 0 to 4")
+    try:
+        privacy, sources = resolve({path.name: file.privacy, DEFAULT_FILE: default.privacy})
+    except PrivacyError as error:
+        raise SitesError(f"{path}: {error}") from None
     tokens = {}
     for digest, role in file.tokens.items():
         if not _token(digest):
@@ -249,13 +206,6 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         timezone=timezone,
         domains=tuple(domains),
         shards=shards,
-        mask_bytes=mask_bytes,
-        excluded_parameters=_names(pick("excluded_parameters", ())),
-        keep_fragment=pick("keep_fragment", False),
-        search_parameters=_names(pick("search_parameters", SEARCH_PARAMETERS)),
+        privacy=privacy,
     )
-    return Site(number, file.name or f"Site {number}", policy, tokens)
-
-
-def _names(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({name.lower() for name in names}))
+    return Site(number, file.name or f"Site {number}", policy, tokens, sources)

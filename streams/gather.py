@@ -64,6 +64,7 @@ class Rows:
     received_ms: npt.NDArray[np.int64]
     time_ms: npt.NDArray[np.int64]
     site: npt.NDArray[np.uint32]
+    role: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     address: npt.NDArray[np.uint8]
     agent: pa.StringArray
@@ -88,6 +89,7 @@ class Rows:
             self.received_ms[rows],
             self.time_ms[rows],
             self.site[rows],
+            self.role[rows],
             self.flags[rows],
             self.address[rows],
             self.agent.take(at),
@@ -195,6 +197,7 @@ def _rows(out: Sequence[Packet]) -> Rows:
         received_ms=received,
         time_ms=np.minimum(received, spread([p.record.appended_ms for _, p, _ in first])),
         site=site,
+        role=joined((b.role for _, _, b in first), np.uint8),
         flags=joined((b.flags for _, _, b in first), "<u2"),
         address=joined((b.address for _, _, b in first), np.uint8).reshape(total, 16),
         agent=texts(b.agent for _, _, b in first),

@@ -3,7 +3,8 @@
 Surroundings             never the fault of an event: fetch, wait, process the batch again; reject nothing
 ├── PolicyMissing        a packet names a policy version that is not here yet
 ├── PolicyUnusable       a policy is here, but this machine cannot apply it (time zone data too old)
-└── SecretMissing        the secret of a calendar date is not here (yet)
+├── SecretMissing        the secret of a calendar date is not here (yet)
+└── SiteKeyMissing       the permanent key of a site is not here (yet)
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class SecretMissing(Surroundings):
         self.date = date
 
 
+class SiteKeyMissing(Surroundings):
+    """`site`: whose policy keeps ids and whose permanent key the vault must give."""
+
+    def __init__(self, site: int) -> None:
+        super().__init__(f"site {site}: its permanent key is not known here; fetch it from the vault")
+        self.site = site
+
+
 class Lookups(Protocol):
     """Look-ups in memory, filled by the shell; they never wait."""
 
@@ -51,4 +60,8 @@ class Lookups(Protocol):
 
     def day_secret(self, date: date) -> bytes:
         """The 32 bytes of this calendar date; raises SecretMissing."""
+        ...
+
+    def site_key(self, site: int) -> bytes:
+        """The 32 bytes of a site, for policies that keep ids; raises SiteKeyMissing."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schemas.packets import Flag
+from schemas.privacy import Privacy
 from schemas.reasons import Excluded, Rejected
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01; a collector's clock before that is broken
@@ -27,8 +28,11 @@ class Verdict(NamedTuple):
 UNKNOWN_SITE = Verdict(Rejected.UNKNOWN_SITE, "idsite")
 BAD_TIME = Verdict(Rejected.BAD_PARAMETER, "received_at")
 OPTED_OUT = Verdict(Excluded.OPTED_OUT)
+DO_NOT_TRACK = Verdict(Excluded.DO_NOT_TRACK)
+GLOBAL_PRIVACY_CONTROL = Verdict(Excluded.GLOBAL_PRIVACY_CONTROL)
 PREFETCH = Verdict(Excluded.PREFETCH)
 NOT_RECORDED = Verdict(Excluded.NOT_RECORDED)
+NO_CONSENT = Verdict(Excluded.NO_CONSENT)
 BAD_CID = Verdict(Rejected.BAD_PARAMETER, "cid")
 BAD_TIMINGS = {
     name: Verdict(Rejected.BAD_PARAMETER, name) for name in ("pf_net", "pf_srv", "pf_tfr", "pf_dm1", "pf_dm2", "pf_onl")
@@ -41,8 +45,11 @@ VERDICTS: tuple[Verdict | None, ...] = (
     UNKNOWN_SITE,
     BAD_TIME,
     OPTED_OUT,
+    DO_NOT_TRACK,
+    GLOBAL_PRIVACY_CONTROL,
     PREFETCH,
     NOT_RECORDED,
+    NO_CONSENT,
     BAD_CID,
     *BAD_TIMINGS.values(),
     PING_WITHOUT_VISIT,
@@ -51,12 +58,16 @@ VERDICTS: tuple[Verdict | None, ...] = (
 NUMBER = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
 
-def before_parsing(known: bool, time_ok: bool, flags: int) -> Verdict | None:
-    """What is judged without the parameters."""
-    if not known:
+def before_parsing(rules: Privacy | None, time_ok: bool, flags: int) -> Verdict | None:
+    """What is judged without the parameters; `rules` are None where the site is unknown."""
+    if rules is None:
         return UNKNOWN_SITE
     if not time_ok:
         return BAD_TIME
     if flags & Flag.OPT_OUT:
         return OPTED_OUT
+    if flags & Flag.DNT and rules.do_not_track:
+        return DO_NOT_TRACK
+    if flags & Flag.GPC and rules.global_privacy_control:
+        return GLOBAL_PRIVACY_CONTROL
     return PREFETCH if flags & Flag.PREFETCH else None

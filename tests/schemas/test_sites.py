@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.packets import Role
+from schemas.privacy import Privacy
 from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites, token_hash
 
 
@@ -18,8 +19,8 @@ def test_site_over_default(tmp_path: Path) -> None:
     )
     site = load_sites(tmp_path).by_id[7]
     assert site.policy.timezone == "Asia/Tokyo"
-    assert site.policy.mask_bytes == 1
-    assert site.policy.keep_fragment
+    assert site.policy.privacy.mask_bytes == 1
+    assert site.policy.privacy.keep_fragment
     assert site.policy.domains == ("a.example", "b.example")
     assert (site.role("secret"), site.role("Secret")) == (Role.WRITE, Role.NONE)
 
@@ -61,8 +62,8 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_version_names_what_is_in_force_and_nothing_else() -> None:
-    a = PolicySet({2: SitePolicy(mask_bytes=3), 1: SitePolicy(domains=("x.example",))})
-    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(mask_bytes=3)})
+    a = PolicySet({2: SitePolicy(privacy=Privacy(mask_bytes=3)), 1: SitePolicy(domains=("x.example",))})
+    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(privacy=Privacy(mask_bytes=3))})
     assert a.version == b.version == PolicySet.load(a.dump()).version
     assert len(a.version) == 16
     assert a.version != PolicySet({1: SitePolicy(domains=("x.example",))}).version

@@ -10,8 +10,11 @@ from datetime import date
 from itertools import accumulate
 from urllib.parse import quote
 
+import msgspec
+
 from schemas import packets, parameters
 from schemas.packets import Event, Flag
+from schemas.privacy import of_preset
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
 
@@ -180,6 +183,9 @@ class World:
             raise SecretMissing(day)
         return day.isoformat().encode().ljust(32, b"-")
 
+    def site_key(self, site: int) -> bytes:
+        return str(site).encode().ljust(32, b"+")
+
 
 def policy_set(sites: int = 5) -> PolicySet:
     """Sites 1 to `sites`, each a little different."""
@@ -188,9 +194,12 @@ def policy_set(sites: int = 5) -> PolicySet:
         site: SitePolicy(
             timezone=zones[site % len(zones)],
             domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
-            mask_bytes=site % 5,
-            excluded_parameters=("customer", f"x{site}"),
-            keep_fragment=site % 2 == 0,
+            privacy=msgspec.structs.replace(
+                of_preset("matomo-default"),
+                mask_bytes=site % 5,
+                excluded_parameters=("customer", f"x{site}"),
+                keep_fragment=site % 2 == 0,
+            ),
         )
         for site in range(1, sites + 1)
     }

@@ -17,6 +17,7 @@ from infra.local.stack import install
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import MAPPED_IPV4, Event, encode
+from schemas.privacy import Privacy
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
@@ -24,7 +25,11 @@ from schemas.topics import EVENTS_RAW, SITE_POLICIES
 T = TypeVar("T")
 
 POLICIES = PolicySet(
-    {1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin"), 2: SitePolicy(mask_bytes=1), 3: SitePolicy()}
+    {
+        1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin"),
+        2: SitePolicy(privacy=Privacy(mask_bytes=1)),
+        3: SitePolicy(),
+    }
 )
 AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
