@@ -37,12 +37,43 @@ def explain(policy: SitePolicy) -> list[str]:
     out += _when(rules)
     out += _what(rules)
     out += _how_long(policy)
+    out.append(_linked(rules))
     granted = rules.granted()
     if granted is not rules:
         without = set(_what(rules))
         out.append(f"Actions for which the visitor gave consent follow the preset {granted.preset} instead:")
-        out += [f"With consent: {text}" for text in _what(granted) if text not in without]
+        out += [f"With consent: {text}" for text in (*_what(granted), _linked(granted)) if text not in without]
     return out
+
+
+def linkable(rules: Privacy) -> list[str]:
+    """By what visits of one visitor on two days can be linked, beside network, kinds of device, language and hour."""
+    lasts = (Values.SITE, Values.KEEP)
+    custom = (rules.custom_variables, rules.custom_dimensions, *rules.dimensions.values())
+    found = {
+        "visitor ids": rules.visitor_ids is VisitorIds.SITE,
+        "user ids": rules.user_ids in lasts,
+        "order numbers that are sent again": rules.order_ids is Orders.SITE,
+        "custom values": any(rule in lasts for rule in custom),
+        "network addresses of few visitors": rules.mask_bytes < 2,
+        "brand and model of the device": rules.device_model,
+        "versions of system and browser": rules.device_versions,
+        "the size of the screen": rules.resolution,
+        "the browser's plugins": rules.plugins,
+        "the visitor's clock": rules.local_time is LocalTime.SECOND,
+    }
+    return [name for name, can in found.items() if can]
+
+
+def _linked(rules: Privacy) -> str:
+    found = linkable(rules)
+    if found:
+        return f"Visits of one visitor on two days can be linked by {', '.join(found)}."
+    kept = "network, " if rules.mask_bytes < 4 else ""
+    return (
+        f"Visits of one visitor on two days can't be linked, but where {kept}place, kinds of device, language and hour "
+        "are those of few."
+    )
 
 
 def _when(rules: Privacy) -> list[str]:
@@ -68,7 +99,7 @@ def _what(rules: Privacy) -> list[str]:
         _address(rules),
         _fingerprint(rules),
         _visitor(rules),
-        _value("The user id", rules.user_ids),
+        _user(rules),
         {
             Orders.DROP: "Order numbers are not stored.",
             Orders.DAY: "Order numbers are stored as hashes whose key lives for the site's day.",
@@ -138,6 +169,12 @@ def _visitor(rules: Privacy) -> str:
         "can be linked.",
         VisitorIds.REQUEST: "Visitor ids and user ids are not read.",
     }[rules.visitor_ids] + cookie
+
+
+def _user(rules: Privacy) -> str:
+    if rules.user_ids is not Values.DROP or rules.visitor_ids is VisitorIds.REQUEST:
+        return _value("The user id", rules.user_ids)
+    return "The user id is not stored; it serves in place of a visitor id that is missing, as a hash for the day."
 
 
 def _value(name: str, rule: Values) -> str:

@@ -576,15 +576,18 @@ class _Stages:
         numbers, named = self.visitor_numbers()
         visitor = np.where(named, keyed.hash_columns(self.k0, self.k1, Kind.VISITOR, numbers), np.uint64(0))
         user = np.zeros(self.n, np.uint64)
-        kept_user, kept_visitor, names = user.copy(), visitor, np.zeros(self.n, np.int64)
+        kept_user, names = user.copy(), np.zeros(self.n, np.int64)
         texts = [""]
         for text, row in zip(*self.query.texts("uid"), strict=True):
             rules = self.rules_of(row)
             if not rules.reads_ids:
                 continue
-            user[row] = user_ids.user_hash(self.key_of(row), text)
+            hashed = user_ids.user_hash(self.key_of(row), text)
             rule = rules.privacy.user_ids
-            if rule is not Values.DROP:
+            if rule is Values.DROP:
+                visitor[row] = visitor[row] or hashed
+            else:
+                user[row] = hashed
                 lasts = rule is not Values.DAY
                 kept_user[row] = user_ids.user_hash(self.kept_key(row, lasts), text) if lasts else user[row]
                 if rule is Values.KEEP:
@@ -592,6 +595,7 @@ class _Stages:
                     texts.append(user_ids.clean(text))
         lasting = self.by_scope(lambda rules: rules.privacy.visitor_ids is VisitorIds.SITE)
         lasting_users = self.by_scope(lambda rules: rules.privacy.user_ids in (Values.SITE, Values.KEEP))
+        kept_visitor = visitor
         if lasting.any():
             s0, s1 = self.site_words(lasting)
             kept = keyed.hash_columns(s0, s1, Kind.VISITOR, numbers)

@@ -319,20 +319,22 @@ def _identity(
     privacy = rules.privacy
     text = given.get("uid", "") if rules.reads_ids else ""
     user = user_ids.user_hash(key, text)
-    number = None
+    kept_user, number = 0, None
     if rules.reads_ids and privacy.visitor_ids is not VisitorIds.DROP:
         number = visitor_ids.named(given, privacy.cookieless)
     visitor = visitor_ids.visitor_hash(key, number)
     user_lasts = privacy.user_ids in (Values.SITE, Values.KEEP)
-    kept_user = 0
-    if user and privacy.user_ids is not Values.DROP:
+    if privacy.user_ids is Values.DROP:
+        user, visitor = 0, visitor or user
+    elif user:
         kept_user = user_ids.user_hash(kept_key(user_lasts), text)
     who, kind = config, VisitorKind.CONFIG_ID
     if privacy.visitor_ids is VisitorIds.SITE:
         if user and user_lasts:
             who, kind = kept_user, VisitorKind.USER_ID
         elif visitor:
-            who, kind = visitor_ids.visitor_hash(kept_key(True), number), VisitorKind.VISITOR_ID
+            who = visitor if number is None else visitor_ids.visitor_hash(kept_key(True), number)
+            kind = VisitorKind.VISITOR_ID
         elif user:
             who, kind = user, VisitorKind.USER_ID
     elif user or visitor:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAPPED = b"\0" * 10 + b"\xff\xff"
+DROPPED = b"\0" * 10 + b"\xff\0"  # what level 5 leaves of MAPPED (Matomo)
 SIX_TO_FOUR = b"\x20\x02"
 NAT64 = b"\x00\x64\xff\x9b" + b"\0" * 8
 COMPATIBLE = b"\0" * 12
@@ -45,7 +46,9 @@ def mask(address: bytes, level: int) -> bytes:
     """A 16-byte address at a level (beyond 5 is 5)."""
     masks = _MASKS[max(0, min(DROP, level))]
     front = address[:12]
-    kept = masks[0 if front == MAPPED else 1 if front[:2] == SIX_TO_FOUR else 2 if front in (NAT64, COMPATIBLE) else 3]
+    kept = masks[
+        0 if front in (MAPPED, DROPPED) else 1 if front[:2] == SIX_TO_FOUR else 2 if front in (NAT64, COMPATIBLE) else 3
+    ]
     return bytes(a & b for a, b in zip(address, kept, strict=True))
 
 
@@ -57,7 +60,7 @@ def mask_column(addresses: npt.NDArray[np.uint8], levels: npt.NDArray[np.int64])
     end = low >> np.uint64(32)
     kind[high >> np.uint64(48) == 0x2002] = 1
     kind[((high == 0x64FF9B << 32) | (high == 0)) & (end == 0)] = 2
-    kind[(high == 0) & (end == 0xFFFF)] = 0
+    kind[(high == 0) & ((end == 0xFFFF) | (end == 0xFF00))] = 0
     words &= _MASK_WORDS[np.clip(levels, 0, DROP), kind]
     return words
 
@@ -69,7 +72,7 @@ def packed(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 def text(masked: bytes) -> str:
     """How a masked 16-byte address is written: IPv4 in dots, IPv6 compressed."""
-    if masked[:11] == MAPPED[:11]:
+    if masked[:12] == MAPPED or masked == DROPPED + bytes(4):
         return ".".join(map(str, masked[12:]))
     return ipaddress.IPv6Address(masked).compressed
 

@@ -1,7 +1,9 @@
 """User ids (`uid`).
 
 A `uid` holds a visit together as a day-keyed hash (`visit_user_id`). Whether column `user_id` has a hash of it too, by
-the key of the day or of the site, and column `user_name` the id as it came, the policy says; by default neither has.
+the key of the day or of the site, and column `user_name` the id as it came, the policy says. Where it is dropped, the
+default, it is used only where a request names no visitor id, and then in that one's place: so no row tells whether its
+visitor was signed in, which would be one more thing to link days by.
 """
 
 from __future__ import annotations

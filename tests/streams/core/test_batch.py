@@ -302,5 +302,6 @@ def test_no_raw_personal_data_reaches_a_row() -> None:
     assert str(0x0123456789ABCDEF) not in str(row)
     assert row["parameters_removed"] == 6
     assert row["user_id"] == 0
-    assert row["visit_user_id"] != 0
+    assert row["visit_user_id"] == 0
+    assert row["visit_visitor_id"] != 0
     assert row["order_id"] != 0

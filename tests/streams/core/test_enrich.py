@@ -17,12 +17,8 @@ from streams.enrich.device import Bot
 from streams.rules import Rules
 from tests.streams.core.vectors import group
 
-RULES = Rules.of(
-    1,
-    SitePolicy(
-        privacy=of_preset("matomo-default"), domains=("*.shop.example", "site.example", "www.other.example:8080")
-    ),
-)
+MATOMO = of_preset("matomo-default")
+RULES = Rules.of(1, SitePolicy(privacy=MATOMO, domains=("*.shop.example", "site.example", "www.other.example:8080")))
 
 
 def test_action_columns_equal_values_for_every_combination() -> None:
