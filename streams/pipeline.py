@@ -132,7 +132,7 @@ class Pipeline:
         maker = self.ownership.condition([first.claim]) if first is not None and first.claim is not None else None
         try:
             self.lookups.prepare(maker)
-        except (*ERRORS, VaultError) as error:
+        except (*ERRORS, KafkaError, VaultError) as error:
             log.warning("secrets_not_fetched", exc_info=error)
 
     def _keep_or_claim(self, mine: Sequence[Partition], starts: Mapping[int, int]) -> dict[int, int]:
