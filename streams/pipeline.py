@@ -46,7 +46,7 @@ from streams.patience import Patience
 from streams.restart import restart, state_before
 from streams.sink import ERRORS, Rows, Sink
 from streams.stored import Stored, read_back
-from streams.surroundings import Surroundings
+from streams.surroundings import SiteKeyMissing, Surroundings
 from streams.topic_generations import KafkaError
 
 log = logger(__name__)
@@ -203,6 +203,8 @@ class Pipeline:
             cause = missing
         finally:
             metrics.process_seconds.observe(time.monotonic() - started)
+        if isinstance(cause, SiteKeyMissing):
+            self.prepare()  # the owner of partition 0 makes it at once, others wait until that one's next round
         self.patience.insist("surroundings", lambda: self.lookups.fetch(cause), KafkaError, *ERRORS)
         return process(batch, states, self.lookups)
 
