@@ -196,17 +196,24 @@ class Pipeline:
     def _process(self, batch: Sequence[Record]) -> Outcome:
         partitions = [self.partitions[number] for number in {record.partition for record in batch}]
         states = {partition.number: partition.state for partition in partitions if partition.state is not None}
-        started = time.monotonic()
-        try:
-            return process(batch, states, self.lookups)
-        except Surroundings as missing:
-            cause = missing
-        finally:
-            metrics.process_seconds.observe(time.monotonic() - started)
-        if isinstance(cause, SiteKeyMissing):
-            self.prepare()  # the owner of partition 0 makes it at once, others wait until that one's next round
+        tried: set[str] = set()
+        while True:  # once for each thing that is missing
+            started = time.monotonic()
+            try:
+                return process(batch, states, self.lookups)
+            except Surroundings as missing:
+                if str(missing) in tried:
+                    raise
+                cause = missing
+            finally:
+                metrics.process_seconds.observe(time.monotonic() - started)
+            tried.add(str(cause))
+            if isinstance(cause, SiteKeyMissing):
+                self.prepare()  # the owner of partition 0 makes it at once, others wait until that one's next round
+            self._fetch(cause)
+
+    def _fetch(self, cause: Surroundings) -> None:
         self.patience.insist("surroundings", lambda: self.lookups.fetch(cause), KafkaError, *ERRORS)
-        return process(batch, states, self.lookups)
 
     def _store(self, batch: Sequence[Record], outcome: Outcome) -> int:
         numbers = {record.partition for record in batch}
