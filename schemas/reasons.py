@@ -18,6 +18,9 @@ class Excluded(StrEnum):
     UNKNOWN_URL = "unknown_url"  # the page is none of the site's, which asks for that (exclude_unknown_urls)
     PING_WITHOUT_VISIT = "ping_without_visit"  # a heartbeat that found no open visit
     OPTED_OUT = "opted_out"  # the visitor's opt-out cookie
+    DO_NOT_TRACK = "do_not_track"  # the browser sends DNT, and the site heeds it
+    GLOBAL_PRIVACY_CONTROL = "global_privacy_control"  # the browser sends Sec-GPC, and the site heeds it
+    NO_CONSENT = "no_consent"  # the site stores nothing without the visitor's consent
     PREFETCH = "prefetch"  # the browser fetched the page without showing it
 
 

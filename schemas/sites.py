@@ -11,10 +11,7 @@
     "5e88...42d8" = "write"
 
     [privacy]
-    mask_bytes = 2                       # 0 to 4 bytes of an IPv4 address (IPv6: to 64, 48, 24, 0 bits)
-    excluded_parameters = ["customer"]   # URL parameters removed, beside the default ones
-    keep_fragment = false
-    search_parameters = ["q"]            # URL parameters that hold a site search
+    preset = "no-personal-data"          # and any rule of `schemas.privacy`
 
     [limits]                             # of one collector process; without them there is no limit
     rate = 100                           # events per second, on the average
@@ -39,7 +36,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -49,39 +46,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from schemas.addresses import parse_range
-from schemas.exclusions import comparisons, is_pattern, pattern, safe_pattern
+from schemas.exclusions import comparisons, pattern
 from schemas.packets import Role
+from schemas.privacy import Privacy, PrivacyError, resolve
 
 DEFAULT_FILE = "default.toml"
 MAX_SITE = 2**32 - 1
 MAX_REPEAT_SECONDS = 3_600  # the worker holds the identities of so many seconds in memory
 BURST_SECONDS = 10
 HIGHEST_RATE = 1e9  # events per second; also the highest burst
-
-# Matomo's list of parameters that no report needs: click ids and sessions.
-EXCLUDED_PARAMETERS = frozenset(
-    [
-        "gclid",
-        "fbclid",
-        "msclkid",
-        "twclid",
-        "wbraid",
-        "gbraid",
-        "yclid",
-        "fb_xd_fragment",
-        "fb_comment_id",
-        "phpsessid",
-        "jsessionid",
-        "sessionid",
-        "aspsessionid",
-        "doing_wp_cron",
-        "sid",
-        "pk_vid",
-        "ignore_referrer",
-        "ignore_referer",
-    ]
-)
-SEARCH_PARAMETERS = frozenset({"q", "query", "s", "search", "searchword", "k", "keyword"})
 
 _host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[^\s?#]*)?").fullmatch
 _token = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -98,27 +71,13 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: tuple[str, ...] = ()
     shards: int = 1
     repeat_seconds: int = 900
-    mask_bytes: int = 2
-    excluded_parameters: tuple[str, ...] = ()  # beside EXCLUDED_PARAMETERS; lower case
-    keep_fragment: bool = False
-    search_parameters: tuple[str, ...] = tuple(sorted(SEARCH_PARAMETERS))
+    privacy: Privacy = Privacy()
     excluded_addresses: tuple[str, ...] = ()
     excluded_agents: tuple[str, ...] = ()
     excluded_requests: tuple[str, ...] = ()
     exclude_unknown_urls: bool = False
     keep_bots: bool = False
     goals: tuple[int, ...] = ()
-
-    @property
-    def excluded(self) -> frozenset[str]:
-        """All URL parameters that are removed, in lower case."""
-        names = (name for name in self.excluded_parameters if not is_pattern(name))
-        return EXCLUDED_PARAMETERS.union(names)
-
-    @property
-    def excluded_patterns(self) -> tuple[re.Pattern[str], ...]:
-        """The regular expressions among them; they are matched with names in lower case."""
-        return tuple(found for name in self.excluded_parameters if (found := safe_pattern(name)) is not None)
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -145,13 +104,17 @@ def limit_of(rate: float, burst: float | None) -> Limit | None:
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role."""
+    """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role.
+
+    `privacy_from`: by privacy rule, where its value is from.
+    """
 
     id: int
     name: str
     policy: SitePolicy
     tokens: dict[str, Role]
     limit: Limit | None = None
+    privacy_from: dict[str, str] = {}
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
@@ -219,13 +182,6 @@ class Sites:
         return len(self.by_id)
 
 
-class _Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    mask_bytes: int | None = None
-    excluded_parameters: list[str] | None = None
-    keep_fragment: bool | None = None
-    search_parameters: list[str] | None = None
-
-
 class _Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: float | None = None
     burst: float | None = None
@@ -243,7 +199,7 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
     repeat_seconds: int | None = None
-    privacy: _Privacy = _Privacy()
+    privacy: dict[str, Any] = {}
     limits: _Limits = _Limits()
     exclusions: _Exclusions = _Exclusions()
 
@@ -296,12 +252,6 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     def wrong(key: str, expected: str) -> SitesError:
         return SitesError(f"{path}: {key} {expected}")
 
-    def pick(name: str, fallback: Any) -> Any:
-        for source in (file.privacy, default.privacy):
-            if (value := getattr(source, name)) is not None:
-                return value
-        return fallback
-
     timezone = file.timezone or default.timezone or "UTC"
     try:
         ZoneInfo(timezone)
@@ -317,14 +267,13 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     repeat_seconds = next((n for n in (file.repeat_seconds, default.repeat_seconds) if n is not None), 900)
     if not 0 <= repeat_seconds <= MAX_REPEAT_SECONDS:
         raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
-    mask_bytes = pick("mask_bytes", 2)
-    if not 0 <= mask_bytes <= 4:
-        raise wrong("privacy.mask_bytes", "must be from 0 to 4")
+    try:
+        privacy, sources = resolve({path.name: file.privacy, DEFAULT_FILE: default.privacy})
+    except PrivacyError as error:
+        raise SitesError(f"{path}: {error}") from None
     excluded = _exclusions(file, default, wrong)
     if excluded["exclude_unknown_urls"] and not domains:
         raise wrong("exclusions.exclude_unknown_urls", "needs domains, or nothing of the site would be kept")
-    for name in pick("excluded_parameters", ()):
-        _expression(name, "privacy.excluded_parameters", wrong)
     goals = tuple(sorted(set(file.goals)))
     if goals and not (goals[0] >= 1 and goals[-1] < 2**31):
         raise wrong("goals", "must be ids of goals, from 1 to 2147483647")
@@ -347,14 +296,11 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         domains=tuple(domains),
         shards=shards,
         repeat_seconds=repeat_seconds,
-        mask_bytes=mask_bytes,
-        excluded_parameters=_names(pick("excluded_parameters", ())),
-        keep_fragment=pick("keep_fragment", False),
-        search_parameters=_names(pick("search_parameters", SEARCH_PARAMETERS)),
+        privacy=privacy,
         goals=goals,
         **excluded,
     )
-    return Site(number, file.name or f"Site {number}", policy, tokens, limit_of(rate, burst))
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit_of(rate, burst), sources)
 
 
 def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], SitesError]) -> dict[str, Any]:
@@ -387,8 +333,3 @@ def _expression(text: str, key: str, wrong: Callable[[str, str], SitesError]) ->
         pattern(text)
     except re.error as error:
         raise wrong(key, f"holds {text!r}, which is no regular expression: {error}") from None
-
-
-def _names(names: Iterable[str]) -> tuple[str, ...]:
-    """Names in lower case, and regular expressions as they are."""
-    return tuple(sorted({name if is_pattern(name) else name.lower() for name in names}))

@@ -9,7 +9,7 @@ from infra.service import vault
 from infra.service.vault import Vault
 from schemas.sites import PolicySet
 from streams.policies import Policies
-from streams.surroundings import Asked, PolicyMissing, RepeatsMissing, SecretMissing, Surroundings
+from streams.surroundings import Asked, PolicyMissing, RepeatsMissing, SecretMissing, SiteKeyMissing, Surroundings
 from streams.window import Run
 
 
@@ -52,16 +52,27 @@ class Shelf:
         for one, run in zip(asked, found, strict=True):
             self._repeats[one.partition] = one, run
 
+    def site_key(self, site: int) -> bytes:
+        """The permanent key of a site; raises SiteKeyMissing."""
+        try:
+            return self._vault.site_key(site)
+        except vault.SecretMissing:
+            raise SiteKeyMissing(site) from None
+
     def fetch(self, missing: Surroundings) -> None:
         """Try to fetch what was missing; raises errors of Kafka, ClickHouse and the vault."""
         if isinstance(missing, PolicyMissing):
             self._policies.fetch(missing.version)
-        elif isinstance(missing, SecretMissing):
+        elif isinstance(missing, SecretMissing | SiteKeyMissing):
             self._vault.refresh()
 
     def prepare(self, maker: str | None) -> None:
-        """Fetch secrets ahead of need; with `maker`, the SQL of still being the maker, make those of days to come."""
+        """Fetch secrets ahead of need; with `maker`, the SQL of still being the maker, make what is missing.
+
+        Missing may be those of days to come, and the keys of sites whose policies keep ids; raises KafkaError too.
+        """
         if maker is None:
             self._vault.refresh()
         else:
-            self._vault.make(condition=maker)
+            self._policies.refresh()
+            self._vault.make(condition=maker, sites=self._policies.sites_with_keys())

@@ -48,7 +48,7 @@ from streams.patience import Patience
 from streams.restart import restart, state_before, stored_repeats
 from streams.sink import ERRORS, Rows, Sink
 from streams.stored import Stored, read_back
-from streams.surroundings import RepeatsMissing, Surroundings
+from streams.surroundings import RepeatsMissing, SiteKeyMissing, Surroundings
 from streams.topic_generations import KafkaError
 
 log = logger(__name__)
@@ -134,7 +134,7 @@ class Pipeline:
         maker = self.ownership.condition([first.claim]) if first is not None and first.claim is not None else None
         try:
             self.lookups.prepare(maker)
-        except (*ERRORS, VaultError) as error:
+        except (*ERRORS, KafkaError, VaultError) as error:
             log.warning("secrets_not_fetched", exc_info=error)
 
     def _keep_or_claim(self, mine: Sequence[Partition], starts: Mapping[int, int]) -> dict[int, int]:
@@ -199,7 +199,7 @@ class Pipeline:
         partitions = [self.partitions[number] for number in {record.partition for record in batch}]
         states = {partition.number: partition.state for partition in partitions if partition.state is not None}
         fetched: set[tuple[object, ...]] = set()
-        while True:
+        while True:  # once for each thing that is missing
             started = time.monotonic()
             try:
                 return process(batch, states, self.lookups)
@@ -210,6 +210,8 @@ class Pipeline:
                 cause = missing
             finally:
                 metrics.process_seconds.observe(time.monotonic() - started)
+            if isinstance(cause, SiteKeyMissing):
+                self.prepare()  # the owner of partition 0 makes it at once, others wait until that one's next round
             self.patience.insist("surroundings", partial(self._fetch, cause), KafkaError, *ERRORS)
 
     def _fetch(self, missing: Surroundings) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import moments, packets, parameters
-from schemas.packets import BadPacket, Event, Flag, Header, Role
+from schemas.packets import BadPacket, Event, Header, Role
+from schemas.privacy import Consent, LocalTime, Orders, Values, VisitorIds
 from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
-from streams import exclusions, fields, keyed, repeats
-from streams.anonymize import addresses, order_ids, recordings, urls, user_ids, visitor_ids
+from streams import consent, exclusions, fields, keyed, repeats
+from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
 from streams.enrich import actions, campaigns, device, languages, referrers, searches
 from streams.gather import REPEATS_SLACK_MS
@@ -39,6 +40,7 @@ from streams.verdicts import (
     EARLIEST_MS,
     INTERNAL_ERROR,
     LATEST_MS,
+    NO_CONSENT,
     PING_WITHOUT_VISIT,
     REPEATS,
     Verdict,
@@ -213,7 +215,7 @@ def _event(
     time = min(event.received_ms, record.appended_ms)
     policy = policies.of(event.site)
     time_ok = EARLIEST_MS <= event.received_ms < LATEST_MS and time >= EARLIEST_MS
-    verdict = before_parsing(policy is not None, time_ok)
+    verdict = before_parsing(policy.privacy if policy is not None else None, time_ok, event.flags)
     if verdict is not None or policy is None:
         assert verdict is not None
         return verdict
@@ -222,6 +224,9 @@ def _event(
     rec, bots = (parameters.integer(given.get(name)) == 1 for name in ("rec", "bots"))
     if (verdict := exclusions.verdict(event, given, rec, bots, rules.exclusions)) is not None:
         return verdict
+    agreed = consent.of_action(given.get("consent", ""), event.flags)
+    if policy.privacy.consent is Consent.REQUIRED and agreed != consent.GIVEN:
+        return NO_CONSENT
     said = moments.said(given.get("cdt", ""), given.get("cdo", ""), event.received_ms)
     if moments.age(said, event.received_ms) >= moments.DAY_SECONDS and event.role < Role.WRITE:
         return BAD_CDT
@@ -232,27 +237,35 @@ def _event(
     for name, value in timings.items():
         if value < 0:
             return BAD_TIMINGS[name]
-    identity = _identity(event, given, record, rules.repeat_ms)
-    names = _names(identity, event, rules.repeat_ms, lookups) if identity else []
-    if identity and _repeated(event, names, rules.repeat_ms, record, partition, lookups):
-        return REPEATS[identity[0]]
-    masked = addresses.mask(event.address, rules.mask_bytes)
+    repeat = _repeat_identity(event, given, record, rules.repeat_ms)
+    names = _names(repeat, event, rules.repeat_ms, lookups) if repeat else []
+    if repeat and _repeated(event, names, rules.repeat_ms, record, partition, lookups):
+        return REPEATS[repeat[0]]
+    rules = rules.of_consent(agreed)
+    privacy = rules.privacy
     day, came = rules.date(time), rules.date(stamped)
     imported = day < came - timedelta(days=1)
     secret = lookups.day_secret(came if imported else day)
     secret = keyed.import_secret(secret, day) if imported else secret
     key = keyed.site_day_key(secret, event.site)
     row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
-    row |= {"address": addresses.text(masked), "country": "", "region": "", "city": ""}
+    masked = addresses.mask(event.address, privacy.mask_bytes)
+    row["address"] = addresses.stored(masked, privacy.mask_bytes)
     row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)
-    config = _device(row, event, given, masked, key)
-    removed, campaign = _content(row, given, rules, key, timings)
+    row |= location.given(given, event.role, privacy.location)._asdict()
+    seen = addresses.mask(event.address, rules.fingerprint_mask)
+    config = _device(row, event, given, seen, key, rules)
+    if privacy.visitor_ids is VisitorIds.REQUEST:
+        config = keyed.hash_words(key, Kind.REQUEST, header.writer, header.seq, record.partition << 32 | index)
+
+    def kept_key(site: bool) -> bytes:
+        return keyed.site_key(lookups.site_key(event.site), event.site) if site else key
+
+    removed, campaign = _content(row, given, rules, kept_key, timings)
+    _custom(row, given, rules, kept_key)
     row["parameters_removed"] = min(65_535, removed + recordings.count(event.query))
-    row["consent"] = int(bool(event.flags & Flag.CONSENT) or parameters.integer(given.get("consent")) == 1)
-    user = user_ids.user_hash(key, given.get("uid", ""))
-    visitor = visitor_ids.visitor_hash(key, given)
-    kind = VisitorKind.USER_ID if user else VisitorKind.VISITOR_ID if visitor else VisitorKind.CONFIG_ID
-    row |= {"visitor_id": user or visitor or config, "visitor_kind": kind, "config_id": config, "user_id": 0}
+    row["consent"] = agreed
+    user, visitor = _identity(row, given, rules, config, key, kept_key)
     visit = _visit(partition, cutoff, time, user, visitor, config, campaign, row["action_type"], given)
     if visit is None:
         return PING_WITHOUT_VISIT
@@ -283,7 +296,7 @@ def _event(
     }
 
 
-def _identity(
+def _repeat_identity(
     event: Event, given: Mapping[str, str], record: Record, window: int
 ) -> tuple[Repeated, tuple[int, ...]] | None:
     """What tells a repeat of this event, and the words that are hashed for it."""
@@ -368,7 +381,7 @@ def _visit(
     return _Visit(0, 0, 0, 0, 0, campaign, visitor, user, config)
 
 
-def _device(row: Row, event: Event, given: Mapping[str, str], masked: bytes, key: bytes) -> int:
+def _device(row: Row, event: Event, given: Mapping[str, str], seen: bytes, key: bytes, rules: Rules) -> int:
     agent = given.get("ua", "")
     found = device.describe(agent if agent.strip() else event.agent)
     tongue = given.get("lang", "")
@@ -376,21 +389,71 @@ def _device(row: Row, event: Event, given: Mapping[str, str], masked: bytes, key
     hints = given.get("uadata") or parameters.decode(event.hints)
     row |= {
         "device_type": found.type,
-        "device_brand": found.brand,
-        "device_model": found.model,
+        "device_brand": found.brand if rules.privacy.device_model else "",
+        "device_model": found.model if rules.privacy.device_model else "",
         "os": found.os,
-        "os_version": found.os_version,
+        "os_version": found.os_version if rules.privacy.device_versions else "",
         "browser": found.browser,
-        "browser_version": found.browser_version,
+        "browser_version": found.browser_version if rules.privacy.device_versions else "",
         "bot": found.bot | device.headless_hint(hints),
         "language": language,
-        "resolution": fields.resolution(given.get("res", "")),
+        "resolution": fields.resolution(given.get("res", "")) if rules.privacy.resolution else "unknown",
     }
-    return visitor_ids.config_hash(key, masked, found.fingerprint, language)
+    plugins = _plugins(given) if rules.fine else None
+    return visitor_ids.config_hash(key, seen, found.fingerprint, language, plugins)
+
+
+def _plugins(given: Mapping[str, str]) -> int:
+    return sum((parameters.integer(given.get(name)) == 1) << bit for bit, name in enumerate(fields.PLUGINS))
+
+
+def _identity(
+    row: Row, given: Mapping[str, str], rules: Rules, config: int, key: bytes, kept_key: Callable[[bool], bytes]
+) -> tuple[int, int]:
+    """The day-keyed hashes of user and visitor; the row gets what is stored of them."""
+    privacy = rules.privacy
+    text = given.get("uid", "") if rules.reads_ids else ""
+    user = user_ids.user_hash(key, text)
+    kept_user, number = 0, None
+    if rules.reads_ids and privacy.visitor_ids is not VisitorIds.DROP:
+        number = visitor_ids.named(given, privacy.cookieless)
+    visitor = visitor_ids.visitor_hash(key, number)
+    user_lasts = privacy.user_ids in (Values.SITE, Values.KEEP)
+    if privacy.user_ids is Values.DROP:
+        user, visitor = 0, visitor or user
+    elif user:
+        kept_user = user_ids.user_hash(kept_key(user_lasts), text)
+    who, kind = config, VisitorKind.CONFIG_ID
+    if privacy.visitor_ids is VisitorIds.SITE:
+        if user and user_lasts:
+            who, kind = kept_user, VisitorKind.USER_ID
+        elif visitor:
+            who = visitor if number is None else visitor_ids.visitor_hash(kept_key(True), number)
+            kind = VisitorKind.VISITOR_ID
+        elif user:
+            who, kind = user, VisitorKind.USER_ID
+    elif user or visitor:
+        who, kind = user or visitor, VisitorKind.USER_ID if user else VisitorKind.VISITOR_ID
+    row |= {"visitor_id": who, "visitor_kind": kind, "config_id": config, "user_id": kept_user}
+    row["user_name"] = user_ids.clean(text) if privacy.user_ids is Values.KEEP else ""
+    return user, visitor
+
+
+def _custom(row: Row, given: Mapping[str, str], rules: Rules, kept_key: Callable[[bool], bytes]) -> None:
+    def keys(rule: Values) -> bytes:
+        return kept_key(rule is Values.SITE)
+
+    slots = {int(match[1]): text for name, text in given.items() if (match := custom.dimension_name(name))}
+    dimensions = custom.dimensions(slots, rules, keys)
+    variables = custom.variables(given, rules, keys)
+    row["dimension_slot"] = [slot for slot, _ in dimensions]
+    row["dimension_value"] = [value for _, value in dimensions]
+    for field in custom.Variable._fields:
+        row[f"variable_{field}"] = [getattr(variable, field) for variable in variables]
 
 
 def _content(
-    row: Row, given: Mapping[str, str], rules: Rules, key: bytes, timings: Mapping[str, int]
+    row: Row, given: Mapping[str, str], rules: Rules, kept_key: Callable[[bool], bytes], timings: Mapping[str, int]
 ) -> tuple[int, str]:
     """Page, action, referrer and order; how many parameters the rules removed, and the campaign's name."""
     removed = 0
@@ -417,7 +480,8 @@ def _content(
     direct = campaigns.of_request(given)
     campaign = direct if direct.name else campaign
     row |= {"url": url, "url_host": host, "url_path": path}
-    row |= {f"campaign_{name}": value for name, value in campaign._asdict().items()}
+    shown = campaign if rules.privacy.campaigns else campaigns.NONE
+    row |= {f"campaign_{name}": value for name, value in shown._asdict().items()}
 
     referrer = referrers.classify(given.get("urlref", ""), rules)
     if referrer.host and referrer.host == own:
@@ -426,8 +490,8 @@ def _content(
     row |= {"referrer_type": referrer.type, "referrer_name": referrer.name, "referrer_keyword": referrer.keyword}
     row["referrer_url"] = referrer.url
     if campaign.name:
-        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": campaign.name}
-        row["referrer_keyword"] = campaign.term
+        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": shown.name}
+        row["referrer_keyword"] = shown.term
 
     texts = {
         name: text(name)
@@ -454,8 +518,15 @@ def _content(
     def only(kind: ActionType, value: Any, otherwise: Any = "") -> Any:
         return value if action == kind else otherwise
 
+    local = fields.local_seconds(number("h", -1), number("m"), number("s"))
+    if rules.privacy.local_time is LocalTime.HOUR and local >= 0:
+        local -= local % 3600
+    local = -1 if rules.privacy.local_time is LocalTime.DROP else local
     event, content, search = ActionType.EVENT, ActionType.CONTENT, ActionType.SITE_SEARCH
     order, viewed = ActionType.ECOMMERCE, ActionType.PAGE_VIEW
+    order_id, keeps = 0, rules.privacy.order_ids
+    if action == order and keeps is not Orders.DROP:
+        order_id = order_ids.order_hash(kept_key(keeps is Orders.SITE), given.get("ec_id", ""))
     row |= {
         "action_type": action,
         "title": "" if linked else texts["action_name"],
@@ -472,11 +543,11 @@ def _content(
         "content_piece": only(content, texts["c_p"]),
         "content_target": only(content, texts["c_t"]),
         "content_interaction": only(content, texts["c_i"]),
-        "plugins": sum((number(name) == 1) << bit for bit, name in enumerate(fields.PLUGINS)),
-        "local_seconds": fields.local_seconds(number("h", -1), number("m"), number("s")),
+        "plugins": _plugins(given) if rules.privacy.plugins else 0,
+        "local_seconds": local,
         "goal_id": goal if action in (order, ActionType.GOAL) else fields.NO_GOAL,
         "revenue": parameters.decimal(given.get("revenue")) if action in (order, ActionType.GOAL) else 0.0,
-        "order_id": only(order, order_ids.order_hash(key, given.get("ec_id", "")), 0),
+        "order_id": only(order, order_id, 0),
     }
     for parameter, name in fields.MONEY.items():
         row[name] = only(order, parameters.decimal(given.get(parameter)), 0.0)
@@ -485,4 +556,4 @@ def _content(
     for parameter, name in fields.TIMINGS.items():
         value = timings[parameter]
         row[name] = only(viewed, value if value <= fields.TIMING_LIMIT else 0, 0)
-    return removed, campaign.name
+    return removed, campaign.name if rules.campaign_splits else ""

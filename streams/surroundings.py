@@ -4,6 +4,7 @@ Surroundings             never the fault of an event: fetch, wait, process the b
 ├── PolicyMissing        a packet names a policy version that is not here yet
 ├── PolicyUnusable       a policy is here, but this machine cannot apply it (time zone data too old)
 ├── SecretMissing        the secret of a calendar date is not here (yet)
+├── SiteKeyMissing       the permanent key of a site is not here (yet)
 └── RepeatsMissing       identities of late events must be looked up among the stored rows
 """
 
@@ -89,6 +90,14 @@ class RepeatsMissing(Surroundings):
         self.asked = tuple(asked)
 
 
+class SiteKeyMissing(Surroundings):
+    """`site`: whose policy keeps ids and whose permanent key the vault must give."""
+
+    def __init__(self, site: int) -> None:
+        super().__init__(f"site {site}: its permanent key is not known here; fetch it from the vault")
+        self.site = site
+
+
 class Lookups(Protocol):
     """Look-ups in memory, filled by the shell; they never wait."""
 
@@ -102,4 +111,8 @@ class Lookups(Protocol):
 
     def identities(self, asked: Sequence[Asked]) -> Sequence[Run]:
         """For each of these the stored identities, perhaps with more of the same place; raises RepeatsMissing."""
+        ...
+
+    def site_key(self, site: int) -> bytes:
+        """The 32 bytes of a site, for policies that keep ids; raises SiteKeyMissing."""
         ...

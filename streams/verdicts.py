@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from schemas.packets import Flag
+from schemas.privacy import Privacy
 from schemas.reasons import Excluded, Rejected, Repeated
 
 EARLIEST_MS = 946_684_800_000  # 2000-01-01; a collector's clock before that is broken
@@ -25,6 +27,8 @@ class Verdict(NamedTuple):
 # In the order in which they are judged: the first that applies holds. Number 0 of a column means "kept".
 UNKNOWN_SITE = Verdict(Rejected.UNKNOWN_SITE, "idsite")
 BAD_TIME = Verdict(Rejected.BAD_PARAMETER, "received_at")
+DO_NOT_TRACK = Verdict(Excluded.DO_NOT_TRACK)
+GLOBAL_PRIVACY_CONTROL = Verdict(Excluded.GLOBAL_PRIVACY_CONTROL)
 BOT = Verdict(Excluded.BOT)
 BOT_ADDRESS = Verdict(Excluded.BOT_ADDRESS)
 NOT_RECORDED = Verdict(Excluded.NOT_RECORDED)
@@ -35,6 +39,7 @@ EXCLUDED_AGENT = Verdict(Excluded.EXCLUDED_AGENT)
 REFERRER_SPAM = Verdict(Excluded.REFERRER_SPAM)
 UNKNOWN_URL = Verdict(Excluded.UNKNOWN_URL)
 PREFETCH = Verdict(Excluded.PREFETCH)
+NO_CONSENT = Verdict(Excluded.NO_CONSENT)
 BAD_CDT = Verdict(Rejected.BAD_PARAMETER, "cdt")
 BAD_CID = Verdict(Rejected.BAD_PARAMETER, "cid")
 BAD_TIMINGS = {
@@ -49,6 +54,8 @@ VERDICTS: tuple[Verdict | None, ...] = (
     None,
     UNKNOWN_SITE,
     BAD_TIME,
+    DO_NOT_TRACK,
+    GLOBAL_PRIVACY_CONTROL,
     BOT,
     BOT_ADDRESS,
     NOT_RECORDED,
@@ -59,6 +66,7 @@ VERDICTS: tuple[Verdict | None, ...] = (
     REFERRER_SPAM,
     UNKNOWN_URL,
     PREFETCH,
+    NO_CONSENT,
     BAD_CDT,
     BAD_CID,
     *BAD_TIMINGS.values(),
@@ -69,8 +77,12 @@ VERDICTS: tuple[Verdict | None, ...] = (
 NUMBER = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
 
-def before_parsing(known: bool, time_ok: bool) -> Verdict | None:
-    """What is judged without the parameters."""
-    if not known:
+def before_parsing(rules: Privacy | None, time_ok: bool, flags: int) -> Verdict | None:
+    """What is judged without the parameters, a refusal first of all; `rules` are None where the site is unknown."""
+    if rules is None:
         return UNKNOWN_SITE
-    return None if time_ok else BAD_TIME
+    if not time_ok:
+        return BAD_TIME
+    if flags & Flag.DNT and rules.do_not_track:
+        return DO_NOT_TRACK
+    return GLOBAL_PRIVACY_CONTROL if flags & Flag.GPC and rules.global_privacy_control else None

@@ -12,6 +12,7 @@ RAW_LIMIT = 8192  # characters of a raw text that are looked at
 SCHEMES = frozenset({"http", "https"})  # the common ones, which need no look at the grammar
 
 _control = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").sub
+_brackets = re.compile(r"%5[bBdD]").sub
 _scheme = re.compile(r"(?:([^\W\d_][^\W_]*(?:[+.\-][^\W_]*)*)?:)?//(.+)", re.DOTALL | re.ASCII).fullmatch
 _RUN = frozenset({"javascript", "vbscript", "data"})  # what follows would be run, not visited
 
@@ -54,7 +55,10 @@ def parameters(query: str) -> tuple[Parameter, ...]:
     out = []
     for part in query.split("&"):
         if part:
-            name, _, value = part.partition("=")
+            name, equals, value = part.partition("=")
+            if "%5" in name:  # brackets are written as such, so that one page has one URL (Matomo)
+                name = _brackets(lambda match: "[" if match[0][-1] in "bB" else "]", name)
+                part = name + equals + value
             name = decode(name) if "%" in name or "+" in name else name
             out.append(Parameter(name.lower(), value, part))
     return tuple(out)

@@ -15,32 +15,44 @@ import re
 
 from schemas.parameters import decode
 from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
+from streams.anonymize.texts import Field, free_text
 from streams.rules import Rules
 
 __all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "split", "tidy"]
+
+NAME_LIMIT = 200  # characters of a parameter's name that are held against a site's /regex/
 
 _plain_query = re.compile(r"\?([^\s?#\"'<>]+)").sub
 _encoded_query = re.compile(r"%3[fF]([^\s/?#&\"'<>]+)").sub
 _encoded_and = re.compile(r"%26", re.IGNORECASE)
 _encoded_equals = re.compile(r"%3d", re.IGNORECASE)
 _credentials = re.compile(r"(://|%3[aA]%2[fF]%2[fF])[^\s/?#@%]*(?:%3[aA][^\s/?#@%]*)?(?:@|%40)").sub
+_joint = re.compile(r"[-_ ]").sub
 _key = re.compile(r"\[.*", re.DOTALL).sub
 
 
 def excluded(name: str, rules: Rules) -> bool:
     """Whether a parameter of this decoded, lower-case name is removed."""
     bare = _key("", name) if "[" in name else name
+    if rules.allowed is not None and name not in rules.allowed and bare not in rules.allowed:
+        return True
     if name in rules.excluded or bare in rules.excluded:
         return True
-    return any(pattern.search(bare) for pattern in rules.excluded_patterns)
+    if rules.personal and (bare in rules.personal or _joint("", bare) in rules.personal):
+        return True
+    return bool(rules.patterns) and any(
+        pattern.search(text[:NAME_LIMIT]) for pattern in rules.patterns for text in {name, bare}
+    )
 
 
 def _kept(given: tuple[Parameter, ...], rules: Rules, dropped: frozenset[str]) -> tuple[list[str], int]:
     kept, removed = [], 0
     for parameter in given:
+        if parameter.name in dropped:
+            continue
         if excluded(parameter.name, rules):
             removed += 1
-        elif parameter.name not in dropped:
+        else:
             kept.append(parameter.part)
     return kept, removed
 
@@ -51,11 +63,11 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
     `dropped`: names that go into columns of their own (campaigns) and are left out uncounted.
     """
     url = f"{parts.scheme}:" if parts.scheme else ""
-    url += f"//{parts.host}{parts.path}"
+    url += f"//{parts.host}{masked_path(parts.path, rules)}"
     kept, removed = _kept(parts.parameters, rules, dropped)
     if kept:
         url += "?" + "&".join(kept)
-    if parts.fragment and rules.keep_fragment:
+    if parts.fragment and rules.privacy.keep_fragment:
         before, question, _ = parts.fragment.partition("?")
         if parts.fragment_parameters:
             inner, more = _kept(parts.fragment_parameters, rules, dropped)
@@ -68,23 +80,50 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
     if "%" in url:
         url, more = _inside(url, rules, encoded_only=True)
         removed += more
-    return cut(url), removed
+    url, more = free_text(url, "url")
+    return cut(url), removed + more
+
+
+def masked_path(path: str, rules: Rules) -> str:
+    """The path without what stands for a star in one of the site's patterns, which match from its beginning."""
+    if not rules.masked_paths:
+        return path
+    parts = path.split("/")
+    for pattern in rules.masked_paths:
+        if len(parts) > len(pattern) and all(
+            star == "*" or star == decode(part) for star, part in zip(pattern, parts[1:], strict=False)
+        ):
+            for at, star in enumerate(pattern, 1):
+                if star == "*" and parts[at]:
+                    parts[at] = "*"
+    return "/".join(parts)
 
 
 def clean_path(parts: Parts, rules: Rules) -> str:
     """The path as it may be stored, "/" where there is none."""
-    path = parts.path or "/"
-    return cut(_inside(path, rules, encoded_only=True)[0] if "%" in path else path)
+    path = masked_path(parts.path, rules) or "/"
+    path = _inside(path, rules, encoded_only=True)[0] if "%" in path else path
+    return cut(free_text(path, "path")[0])
 
 
-def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
+def clean_text(text: str, rules: Rules, limit: int = LIMIT, field: Field = "text") -> tuple[str, int]:
     """A decoded text as it may be stored, and how many parameters were removed from URLs within it."""
     text = tidy(text)
     removed = 0
     if holds_urls(text):
         text, removed = _inside(text, rules)
         text = text.strip()
-    return cut(text, limit), removed
+    text, more = free_text(text, field)
+    return cut(text, limit), removed + more
+
+
+def plain_text(text: str) -> str | None:
+    """A decoded text that is the same under all rules, as it may be stored; None where a site's rules are needed."""
+    text = tidy(text)
+    if holds_urls(text):
+        return None
+    found, removed = free_text(text, "text")
+    return None if removed else cut(found)
 
 
 def holds_urls(text: str) -> bool:

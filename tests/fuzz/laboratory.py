@@ -77,6 +77,10 @@ class World:
         """See `streams.surroundings`."""
         return day.isoformat().encode().ljust(32, b"-")
 
+    def site_key(self, site: int) -> bytes:
+        """See `streams.surroundings`."""
+        return str(site).encode().ljust(32, b"+")
+
     def identities(self, asked: Sequence[Asked]) -> list[Run]:
         """Nothing was stored before these packets."""
         return [Run(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)) for _ in asked]

@@ -11,6 +11,7 @@ from infra.local.kafka import TOP
 from infra.local.ports import free
 
 SUBCOMMANDS = [["sites", "list"], ["sites", "add"], ["sites", "check"], ["topics", "list"], ["topics", "ensure"]]
+SUBCOMMANDS += [["policy", "show"], ["policy", "explain"], ["policy", "check"]]
 
 
 def veilstream(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

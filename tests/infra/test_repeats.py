@@ -11,7 +11,7 @@ from ingest.directory import Directory
 from ingest.permissions import Refused
 from ingest.requests import single
 from schemas.packets import MAPPED_IPV4, Event, encode
-from schemas.sites import load_sites
+from schemas.sites import load_sites, token_hash
 from streams import batch
 from streams.batch import PartitionState, Record
 from tests.streams.core.traffic import START_MS, world
@@ -28,7 +28,7 @@ LINE = '{"idsite":"1","rec":"1","url":"https://a.example/","cdt":"2026-11-18 08:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
-    (tmp_path / "1.toml").write_text("")
+    (tmp_path / "1.toml").write_text(f'[tokens]\n"{token_hash("secret")}" = "write"')
     (tmp_path / "2.toml").write_text("")
     return Directory(load_sites(tmp_path), 1)
 
@@ -48,7 +48,9 @@ class Log:
 
     def bulk(self, body: str, seconds: float = 1, **more: bytes) -> None:
         fields = AGENT | {name.replace("_", "-"): value for name, value in more.items()}
-        found = bulk.read(body.encode(), fields, ADDRESS, self._now(seconds), self.directory)
+        now, token = self._now(seconds), b"token_auth=secret"
+        found = bulk.read(body.encode(), fields, ADDRESS, now, self.directory, token)
+        assert not found.invalid
         self.requests.append([Event(*row) for _, row in found.events])
 
     def _now(self, seconds: float) -> int:

@@ -26,7 +26,7 @@ def test_cases_are_counted_and_the_status_says_whether_one_failed(tmp_path: Path
         case(1, "bulk_detect", '{"requests":[]}', True),
         case(2, "bulk_detect", "requests", False),
         case(7, "local_time", {"now": "02:20:17"}, "02:20:17"),  # on the list of what is stricter
-        case(1, "ip_mask", "of no concern here", None),
+        case(1, "retro", "of no concern here", None),
     ]
     file = tmp_path / "cases.json"
     file.write_text(json.dumps({"vectors": good}))
@@ -47,7 +47,7 @@ def test_a_case_on_the_list_asserts_the_result_there(monkeypatch: pytest.MonkeyP
     assert vectors.run(wrong) not in (vectors.PASSED, vectors.STRICTER)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"vectors": [1]}', '{"vectors": [{"id": "a", "group": "ip_mask"}]}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"vectors": [1]}', '{"vectors": [{"id": "a", "group": "retro"}]}'])
 def test_a_file_without_cases_is_asked_wrongly(tmp_path: Path, text: str) -> None:
     file = tmp_path / "cases.json"
     file.write_text(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.packets import Role
+from schemas.privacy import Privacy
 from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites, token_hash
 
 
@@ -19,8 +20,8 @@ def test_site_over_default(tmp_path: Path) -> None:
     )
     site = load_sites(tmp_path).by_id[7]
     assert site.policy.timezone == "Asia/Tokyo"
-    assert site.policy.mask_bytes == 1
-    assert site.policy.keep_fragment
+    assert site.policy.privacy.mask_bytes == 1
+    assert site.policy.privacy.keep_fragment
     assert site.policy.domains == ("a.example", "b.example")
     assert (site.role("secret"), site.role("Secret")) == (Role.WRITE, Role.NONE)
 
@@ -38,7 +39,7 @@ def test_exclusions_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
     assert (two.keep_bots, two.excluded_agents, two.exclude_unknown_urls) == (True, (), True)
     assert two.excluded_addresses == ("10.1.2.*", "::1")
     assert two.domains == ("shop.example/en",)
-    assert two.excluded_parameters == ("/^X\\d/", "y")
+    assert two.privacy.excluded_parameters == ("/^X\\d/", "y")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +89,8 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_version_names_what_is_in_force_and_nothing_else() -> None:
-    a = PolicySet({2: SitePolicy(mask_bytes=3), 1: SitePolicy(domains=("x.example",))})
-    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(mask_bytes=3)})
+    a = PolicySet({2: SitePolicy(privacy=Privacy(mask_bytes=3)), 1: SitePolicy(domains=("x.example",))})
+    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(privacy=Privacy(mask_bytes=3))})
     assert a.version == b.version == PolicySet.load(a.dump()).version
     assert len(a.version) == 16
     assert a.version != PolicySet({1: SitePolicy(domains=("x.example",))}).version

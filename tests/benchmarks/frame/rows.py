@@ -42,6 +42,10 @@ class Lookups:
         """32 bytes that depend on the date."""
         return b"%032d" % date.toordinal()
 
+    def site_key(self, site: int) -> bytes:
+        """32 bytes that depend on the site."""
+        return b"%032d" % site
+
 
 def policies_of(sites: list[ModelSite]) -> PolicySet:
     """The policies of model sites."""

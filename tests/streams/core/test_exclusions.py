@@ -171,7 +171,7 @@ def test_expressions_of_more_sites_than_names_can_be_numbered() -> None:
 
 
 def test_the_whole_address_decides_and_the_masked_one_is_kept() -> None:
-    policies = PolicySet({1: SitePolicy(excluded_addresses=("81.2.69.160",), mask_bytes=2)})
+    policies = PolicySet({1: SitePolicy(excluded_addresses=("81.2.69.160",))})
     events = [simple("rec=1", address=pack(text)) for text in ("81.2.69.160", "81.2.69.161")]
     record = one(events, policies.version, appended_ms=START_MS)
     (row,) = batch.process([record], {0: PartitionState()}, world(policies)).events.to_pylist()

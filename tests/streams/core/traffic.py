@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from schemas import packets, parameters
 from schemas.packets import Event, Flag, Repeat
+from schemas.privacy import of_preset
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
 from streams.surroundings import Asked
@@ -208,6 +209,9 @@ class World:
             raise SecretMissing(day)
         return day.isoformat().encode().ljust(32, b"-")
 
+    def site_key(self, site: int) -> bytes:
+        return str(site).encode().ljust(32, b"+")
+
     def store(self, events: pa.Table) -> None:
         """Remember the identities of rows that are stored: place, site, halves, moment."""
         names = ("partition", "generation", "offset", "site_id", "repeat_id", "received_at")
@@ -257,9 +261,12 @@ def policy_set(sites: int = 5) -> PolicySet:
             SitePolicy(**EXCLUSIONS.get(site, {})),
             timezone=zones[site % len(zones)],
             domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
-            mask_bytes=site % 5,
-            excluded_parameters=("customer", f"x{site}", *(("/^s.d$/",) if site == 3 else ())),
-            keep_fragment=site % 2 == 0,
+            privacy=msgspec.structs.replace(
+                of_preset("matomo-default"),
+                mask_bytes=site % 5,
+                excluded_parameters=("customer", f"x{site}", *(("/^s.d$/",) if site == 3 else ())),
+                keep_fragment=site % 2 == 0,
+            ),
         )
         for site in range(1, sites + 1)
     }

@@ -19,6 +19,7 @@ from infra.local.stack import install
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import MAPPED_IPV4, Event, Repeat, encode
+from schemas.privacy import Privacy
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
@@ -28,7 +29,7 @@ T = TypeVar("T")
 POLICIES = PolicySet(
     {
         1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin", keep_bots=True),
-        2: SitePolicy(mask_bytes=1, keep_bots=True),
+        2: SitePolicy(privacy=Privacy(mask_bytes=1), keep_bots=True),
         3: SitePolicy(keep_bots=True),
     }
 )
