@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
                     exchange.done = False
                     self.spare = exchange
                 if exchange.close or (server.draining and not pending and self.url is None):
-                    self._end(transport, exchange.status >= 400)
+                    self._end(transport, exchange.close or exchange.status >= 400)
                     return
             except (RuntimeError, OSError):  # the client went away, which is no concern of the others
                 server.gone += 1
