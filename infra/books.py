@@ -5,14 +5,15 @@ Shares no code with the pipeline: it reads the journal and asks plain SQL. Every
     outcome        rows allowed                            otherwise
     acknowledged   1 where it must be stored, 0 where not  0: lost; a row against the rules: unexplained
     refused        0                                       unexplained
+    (sent again)   0: its events carry their first numbers unexplained
     unknown        0 or 1                                  -
     any            at most 1                               each row more: doubled
     (not sent)     none                                    unexplained
 
 An event without a row leaves no number behind, only a count in `packets`; so the counts of excluded and rejected
-events must be those of the numbers that have no row, give or take the unknown ones (whole=True: all rows of the
-tables are this run's). Every record of a partition has one row in `packets`, every name one first copy, and no offset
-is left out. The order of the rows is for `infra.order`.
+events and of repeats must be those of the numbers that have no row, give or take the unknown ones (whole=True: all rows
+of the tables are this run's). Every record of a partition has one row in `packets`, every name one first copy, and no
+offset is left out. The order of the rows is for `infra.order`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from infra.load.sql import Sql, SqlError
 from infra.order import disorder
 
 _STORED, _EXCLUDED, _REJECTED = int(Fate.STORED), int(Fate.EXCLUDED), int(Fate.REJECTED)
+_REPEATED = int(Fate.REPEATED)
 
 _NAMES = {
     "rows of packets are too many for their places": (
@@ -48,7 +50,8 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Numbers of events. sent = acknowledged + refused + unknown.
+    """Numbers of events. sent = acknowledged + refused + unknown; acknowledged = stored + excluded + rejected + repeats
+    but for the unknown ones that count as well.
 
     stored: numbers with a row. lost: acknowledged, to be stored, no row. doubled: rows beyond the first of a number.
     unknown_stored: of the unknown ones, those with a row. unexplained: rows and counts that no rule allows.
@@ -63,6 +66,7 @@ class Books:
     unknown_stored: int
     excluded: int
     rejected: int
+    repeats: int
     lost: int
     doubled: int
     unexplained: int
@@ -154,6 +158,7 @@ def balance(entries: Entries, sql: Sql, *, whole: bool = True) -> Books:
         reordered += note(rule, found[:0], count)
     absent = acknowledged & (has == 0) & ~lost
     excluded = int((absent & ((entries.expected & _EXCLUDED) != 0)).sum())
+    repeats = int((absent & ((entries.expected & _REPEATED) != 0)).sum())
     return Books(
         sent=len(entries),
         acknowledged=int(acknowledged.sum()),
@@ -162,7 +167,8 @@ def balance(entries: Entries, sql: Sql, *, whole: bool = True) -> Books:
         stored=int((has > 0).sum()),
         unknown_stored=int((unknown & (has > 0)).sum()),
         excluded=of_packets.excluded if whole else excluded,
-        rejected=of_packets.rejected if whole else int(absent.sum()) - excluded,
+        rejected=of_packets.rejected if whole else int(absent.sum()) - excluded - repeats,
+        repeats=of_packets.repeats if whole else repeats,
         lost=int(lost.sum()),
         doubled=doubled,
         unexplained=unexplained,
@@ -186,11 +192,11 @@ def _unlike_packets(
     )
     accounted = p.stored + p.excluded + p.rejected + p.repeats
     wrong += note("is the difference between packets.received and its parts", nothing, abs(p.received - accounted))
-    wrong += note("events count as repeats, and none was sent twice", nothing, p.repeats)
     without = has == 0
     sure = without & (entries.outcome == Outcome.ACKNOWLEDGED)
     doubtful = without & (entries.outcome == Outcome.UNKNOWN)
-    for name, bit, counted in (("excluded", _EXCLUDED, p.excluded), ("rejected", _REJECTED, p.rejected)):
+    kinds = ("excluded", _EXCLUDED, p.excluded), ("rejected", _REJECTED, p.rejected), ("repeats", _REPEATED, p.repeats)
+    for name, bit, counted in kinds:
         of_kind = (entries.expected & bit) != 0
         least = int((sure & of_kind).sum())
         most = least + int((doubtful & of_kind).sum())

@@ -23,6 +23,7 @@ SITES = range(1, 6)
 STEADY_EVENTS, STEADY_RATE = 5_000, 500  # the last part of the run: what a site in use looks like
 PROBES_PER_SECOND = 10.0
 CONNECTIONS = 1_000
+REPEATS = 0.02  # of the requests are sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class _Run:
             seed=self._seed + start,
             start=start,
             connections=CONNECTIONS,
+            repeats=REPEATS,
         )
         self._sent += events
         visibility.start()

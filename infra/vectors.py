@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, datetime
 from functools import cache
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ingest import bulk, proxies
+from infra import vectors_privacy
+from ingest import bulk, proxies, requests
+from ingest.directory import Directory
 from schemas import addresses, parameters
-from schemas.packets import MAPPED_IPV4, Event, encode
+from schemas.packets import MAPPED_IPV4, Event, Role, encode
+from schemas.privacy import resolve
 from schemas.reasons import Invalid
 from schemas.routing import ROUTING_VERSION
-from schemas.sites import PolicySet, SitePolicy
+from schemas.sites import Site, SitePolicy, Sites
 from schemas.tables import ActionType
+from schemas.tokens import Token, token_hash
 from streams import batch, fields
 from streams.anonymize import urls, visitor_ids
+from streams.batch import Outcome
 from streams.state import PartitionState
 
 Case = dict[str, Any]
@@ -29,8 +35,9 @@ PASSED, STRICTER, UNDECIDED = "passed", "stricter", "no stage decides this yet"
 NOW_MS = 1_700_000_000_000  # when events of cases happen
 LIST = Path(__file__).with_name("vectors_stricter.json")
 
-# Groups of cases that concern requests, in the order in which they are shown.
+# Groups of cases that concern requests and privacy, in the order in which they are shown.
 GROUPS = (
+    *vectors_privacy.JUDGES,
     "bulk_detect",
     "bulk_parse",
     "bulk_response",
@@ -82,16 +89,42 @@ def run(case: Case) -> str:
     if judge is None:
         return UNDECIDED
     ours = judge(case["input"])
-    stricter = _stricter().get(case["id"])
+    stricter = _entry(case)
     if stricter is not None:
         return STRICTER if ours == stricter["ours"] else f"gives {ours!r}, the list says {stricter['ours']!r}"
-    good = case["expected"] in ours if case["group"] in NAMES_ONE else ours == case["expected"]
+    good = case["expected"] in ours if case["group"] in NAMES_ONE else _same(ours, case["expected"])
     return PASSED if good else f"gives {ours!r}, expected {case['expected']!r}"
+
+
+def _entry(case: Case) -> dict[str, Any] | None:
+    """The entry of the list that holds for a case: its own, or one of its group whose `where` its input meets."""
+    if (own := _stricter().get(case["id"])) is not None:
+        return own
+    for name, entry in _stricter().items():
+        where, given = entry.get("where"), case["input"]
+        if not where or name.rpartition("-")[0] != case["group"] or not isinstance(given, dict):
+            continue
+        if all(given.get(key) == value for key, value in where.items()):
+            return entry
+    return None
+
+
+def _same(ours: Any, expected: Any) -> bool:
+    """Whether a result is the expected one; where an object's field expects a list of texts, any of them will do."""
+    if not isinstance(ours, dict) or not isinstance(expected, dict):
+        return bool(ours == expected)
+    return ours.keys() == expected.keys() and all(
+        ours[name] in value if isinstance(value, list) and isinstance(ours[name], str) else ours[name] == value
+        for name, value in expected.items()
+    )
 
 
 @cache
 def _stricter() -> dict[str, dict[str, Any]]:
-    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why."""
+    """By case: `ours` is the product's own result, `rule` what it follows, `reason` why.
+
+    `where`: values of an input (null: not given) by which the same holds for every case of the group.
+    """
     found: dict[str, dict[str, Any]] = json.loads(LIST.read_text("utf-8"))
     return found
 
@@ -122,28 +155,77 @@ def _local_time(given: Case) -> str | None:
     return None if seconds < 0 else f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
-class _Lookups:
-    """One site, and a secret that is none."""
+def _worked(policy: SitePolicy, event: Event) -> Outcome:
+    """What the worker makes of an event of a site with this policy."""
+    lookups = vectors_privacy.CaseLookups(policy)
+    value = encode(1, 0, ROUTING_VERSION, lookups.policy.version, [event])
+    return batch.process([batch.Record(0, 0, 1, NOW_MS, value)], {0: PartitionState()}, lookups)
 
-    def __init__(self, policy: SitePolicy) -> None:
-        self.policy = PolicySet({1: policy})
 
-    def policies(self, _version: bytes) -> PolicySet:
-        return self.policy
-
-    def day_secret(self, _date: date) -> bytes:
-        return bytes(32)
+def _event(given: dict[str, str], *, address: bytes = MAPPED_IPV4 + bytes(4), agent: str = "", role: int = 0) -> Event:
+    query = urlencode({"idsite": "1", "rec": "1", **given})
+    return Event(NOW_MS, 1, address, role, 0, agent, "", "", query)
 
 
 def _row(policy: SitePolicy = SitePolicy(), **given: str) -> Case:  # noqa: B008
     """The row that the worker makes of an event with these parameters."""
-    lookups = _Lookups(policy)
-    query = urlencode({"idsite": "1", "rec": "1", **given})
-    event = Event(NOW_MS, 1, MAPPED_IPV4 + bytes(4), 0, 0, "", "", "", query)
-    value = encode(1, 0, ROUTING_VERSION, lookups.policy.version, [event])
-    outcome = batch.process([batch.Record(0, 0, 1, NOW_MS, value)], {0: PartitionState()}, lookups)
-    row: Case = outcome.events.to_pylist()[0]
+    row: Case = _worked(policy, _event(given)).events.to_pylist()[0]
     return row
+
+
+def _excluded(policy: SitePolicy, event: Event) -> bool:
+    """Whether the worker excludes an event; it does nothing but that or storing it with the events of cases."""
+    (entry,) = _worked(policy, event).packets.to_pylist()
+    if entry["excluded"] + entry["stored"] != 1:
+        raise AssertionError(f"the event was neither stored nor excluded: {entry}")
+    return bool(entry["excluded"])
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    """A list as Matomo writes it in one text."""
+    parts = given.replace("\n", ",").split(",") if isinstance(given, str) else given or ()
+    return tuple(part.strip() for part in parts if part and part.strip())
+
+
+def _excluded_request(given: Case) -> bool:
+    policy = SitePolicy(excluded_requests=(given["exclude_requests"],))
+    return _excluded(policy, _event({name: str(value) for name, value in dict(given["params"]).items()}))
+
+
+def _excluded_address(given: Case) -> bool:
+    address = addresses.pack(given["ip"]) or bytes(16)
+    return _excluded(SitePolicy(excluded_addresses=_texts(given["excluded_ips"])), _event({}, address=address))
+
+
+def _excluded_agent(given: Case) -> bool:
+    policy = SitePolicy(excluded_agents=_texts(given["excluded_user_agents"]), keep_bots=True)
+    return _excluded(policy, _event({}, agent=given["ua"]))
+
+
+def _unknown_url(given: Case) -> Case:
+    domains = tuple(url.partition("://")[2] or url for url in given["site_urls"])
+    policy = SitePolicy(domains=domains, exclude_unknown_urls=bool(given["exclude_unknown_urls"]))
+    return {"tracked": not _excluded(policy, _event({"url": given["url"]} if given["url"] else {}))}
+
+
+def _cdt(given: Case) -> str:
+    """The collector's verdict, and then the worker's time."""
+    token, role = "a token of this case", Role.WRITE if given.get("authenticated") else Role.NONE
+    policy = SitePolicy()
+    site = Site(1, "", policy, {token_hash(token): Token(role)} if role else {})
+    query: dict[str, str] = {name: given[name] for name in ("cdt", "cdo") if name in given}
+    if (said := query.get("cdt", "")).startswith("now"):
+        query["cdt"] = str(NOW_MS // 1000 + int(said[3:] or 0))
+    if role:
+        query["token_auth"] = token
+    text = urlencode({"idsite": "1", "rec": "1", **query}).encode()
+    outcome = requests.single(text, {}, MAPPED_IPV4 + bytes(4), NOW_MS, Directory(Sites({1: site}), 1))
+    if not isinstance(outcome, tuple):
+        (seconds,) = re.findall(r"[0-9]+(?= seconds ago)", outcome.text)
+        return f"ERROR: Custom timestamp is {seconds} seconds old, requires &token_auth"
+    (row,) = _worked(policy, Event(*outcome[1])).events.to_pylist()
+    seconds = round((row["time"] - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) - NOW_MS // 1000
+    return f"now{seconds:+d}" if seconds else "now"
 
 
 def _action(given: Case) -> Case:
@@ -156,7 +238,8 @@ def _action(given: Case) -> Case:
 
 
 def _exclude(given: Case) -> str:
-    policy = SitePolicy(excluded_parameters=tuple(sorted(map(str.lower, given["exclude"]))))
+    privacy, _ = resolve({"": {"preset": "matomo-default", "excluded_parameters": given["exclude"]}})
+    policy = SitePolicy(privacy=privacy)
     url: str = _row(policy, url=f"http://site.example/?{urlencode(given['params'])}")["url"]
     return url.partition("?")[2]
 
@@ -213,11 +296,17 @@ def _in_range(given: Case) -> bool:
 
 
 JUDGES: dict[str, Callable[[Any], Any]] = {
+    **vectors_privacy.JUDGES,
     "ip_from_header": _from_header,
     "first_ip_from_list": lambda given: _listed(given, 0),
     "last_ip_from_list": lambda given: _listed(given, -1),
     "ip_sanitize": addresses.host,
     "ip_in_range": _in_range,
+    "ip_excluded": _excluded_address,
+    "exclude_requests": _excluded_request,
+    "excluded_user_agent": _excluded_agent,
+    "exclude_unknown_urls": _unknown_url,
+    "cdt": _cdt,
     "ip_range_sanitize": _range,
     "ip_range_bounds": _range_bounds,
     "bulk_detect": lambda given: bulk.is_bulk(given.encode()),

@@ -61,14 +61,22 @@ class Answers:
         head: bool = False,
         extra: bytes = b"",
         caching: bytes = b"no-store",
+        retry: int = RETRY_AFTER,
     ) -> bytes:
-        """Any answer. `extra`: further header lines, each with its CRLF. `head`: leave the body out."""
+        """Any answer. `extra`: further header lines, each with its CRLF. `head`: leave the body out.
+
+        `retry`: seconds until a request that is answered 429 would be taken.
+        """
         parts = [b"HTTP/1.1 %d %s\r\nDate: %s\r\n" % (status, HTTPStatus(status).phrase.encode(), self._date)]
         if status != 204:
             parts.append(b"Content-Type: %s\r\nContent-Length: %d\r\n" % (kind, len(body)))
         parts.append(b"Cache-Control: %s\r\n" % caching)
         if status == 503:
             parts.append(b"Retry-After: %d\r\n" % RETRY_AFTER)
+        elif status == 429:
+            parts.append(b"Retry-After: %d\r\n" % max(retry, 1))
+            if origin is not None:
+                parts.append(b"Access-Control-Expose-Headers: Retry-After\r\n")
         if origin is not None and _origin(origin):
             # matomo.js sends credentials, so the answer must name the origin; a `*` counts as nothing.
             parts.append(

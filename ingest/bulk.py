@@ -8,6 +8,7 @@ lone surrogates) costs only itself: it goes on as the bytes it was.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -17,14 +18,25 @@ import msgspec
 from ingest import headers
 from ingest.directory import Directory
 from ingest.headers import Fields
-from ingest.requests import FLESH, QUERY_LIMIT, Refused, Row, judge, repeat_of_body, repeat_of_key, standing
+from ingest.permissions import Refused
+from ingest.requests import FLESH, QUERY_LIMIT, Row, judge, rare, repeat_of_body, repeat_of_key, standing
+from schemas import parameters
 from schemas.reasons import Invalid
 
 DEPTH_LIMIT = 8  # of objects within an item
+ITEMS_LIMIT = 50_000  # of one bulk, unless a setting says otherwise
+
+
+_form = re.compile(rb"(?:^|&)requests(?:\[\]|%5[bB]%5[dD])?=(?:\?|%3[fF]|https?(?::|%3[aA]))").search
+_site = re.compile(rb"(?:^|&)idsite=").search
 
 
 class BadBulk(ValueError):
     """The body is not a bulk; the message says what is expected."""
+
+
+class LongBulk(BadBulk):
+    """It has too many items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +67,51 @@ def failed(problem: BadBulk) -> bytes:
 
 def is_bulk(body: bytes) -> bool:
     """Whether a POST's body is a bulk."""
-    return body.find(b'"requests"') > 0 or body.find(b"'requests'") > 0
+    return body.find(b'"requests"') > 0 or body.find(b"'requests'") > 0 or is_form(body)
 
 
-def read(body: bytes, fields: Fields, address: bytes, received_ms: int, directory: Directory) -> Bulk:
-    """All events of a bulk; raises BadBulk when the body as a whole cannot be read."""
-    content = parse(body)
-    if not isinstance(content, dict) or not isinstance(items := content.get("requests"), list):
+def is_form(body: bytes) -> bool:
+    """Whether a body is a bulk as a form, `requests=...&requests=...`, which the Python SDK sends."""
+    return body.find(b"requests") >= 0 and _form(body) is not None and _site(body) is None
+
+
+def form(body: bytes) -> dict[str, Any]:
+    """The content of a bulk as a form."""
+    content: dict[str, Any] = {"requests": []}
+    for part in body.strip().decode("latin-1").split("&"):
+        name, _, value = part.partition("=")
+        if (name := parameters.decode(name).removesuffix("[]")) == "requests":
+            content["requests"].append(parameters.decode(value))
+        else:
+            content[name] = parameters.decode(value)
+    return content
+
+
+def read(
+    body: bytes,
+    fields: Fields,
+    address: bytes,
+    received_ms: int,
+    directory: Directory,
+    query: bytes = b"",
+    most: int = ITEMS_LIMIT,
+) -> Bulk:
+    """All events of a bulk of at most `most` items; raises BadBulk when the body as a whole cannot be read.
+
+    `query`: that of the URL, of which a token counts where the body has none.
+    """
+    content = form(body) if is_form(body) else parse(body)
+    items = content.get("requests") if isinstance(content, dict) else None
+    if isinstance(items, dict):  # a list with numbers for names, as PHP writes one with gaps
+        items = list(items.values())
+    if not isinstance(items, list):
         raise BadBulk('The body must be a JSON object whose "requests" is a list.')
-    token = content.get("token_auth")
+    if len(items) > most:
+        raise LongBulk(f"A bulk may hold {most} requests; nothing of this one was stored. Send it in parts.")
+    token = content.get("token_auth") or parameters.parse(query.decode("latin-1")).get("token_auth")
     token = token if isinstance(token, str) else ""
     count = len(items)
-    key = fields.get("idempotency-key")
+    key = fields.get("idempotency-key") or None
     repeat = b"" if key is not None or count < 2 else repeat_of_body(body)
     signals, agent, language, hints = headers.said(fields)
     events: list[tuple[int, Row]] = []
@@ -82,20 +127,20 @@ def read(body: bytes, fields: Fields, address: bytes, received_ms: int, director
             events.append((partition, row))
             continue
         try:
-            query = item_query(item)
+            item_ = item_query(item)
         except (UnicodeError, RecursionError):
             invalid.append((index, Invalid.UNREADABLE))
             continue
-        if query is None:
+        if item_ is None:
             continue
-        judged = judge(query, directory, token)
+        judged = judge(item_, directory, token, None, received_ms)
         if isinstance(judged, Refused):
             invalid.append((index, judged.reason))
             continue
         row = (
             received_ms,
             judged.place.site,
-            address,
+            address if judged.address is None else judged.address,
             judged.role,
             judged.flags | signals,
             agent,
@@ -107,7 +152,8 @@ def read(body: bytes, fields: Fields, address: bytes, received_ms: int, director
             index,
         )
         events.append((judged.place.partition, row))
-    quiet = str(content.get("send_image", "")) in ("0", "False")
+    image = content.get("send_image")
+    quiet = isinstance(image, str | int) and image in (0, "0", "False")
     return Bulk(events, invalid, quiet, directory.superuser(token) if token else False)
 
 
@@ -138,7 +184,7 @@ class _Known:
         found = self._found.get(number)
         if found is None:
             place = self._places.get(number.encode("ascii"))
-            if place is None:
+            if place is None or place.goals:
                 return None
             found = self._found[number] = (place.partition, place.site, *standing(self._directory, place, self._token))
         return found
@@ -158,6 +204,7 @@ def _common(items: list[Any]) -> bool:
         not text.isascii()
         or text.find("token_auth") >= 0
         or text.find("send_image") >= 0
+        or rare(text.replace("&?", "&").encode("ascii")) is not None
         or max(map(len, items), default=0) > QUERY_LIMIT
     ):
         return False
@@ -188,7 +235,9 @@ def parse(body: bytes) -> Any:
         pass
     try:
         # Accepts lone surrogates, both written as escapes and as what surrogateescape makes of stray bytes.
-        return json.loads(body.decode("utf-8", "surrogateescape"))
+        # PHP takes it in quotes, as shells of Windows pass it; a byte order mark is no part of it.
+        text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip().strip("'")
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise BadBulk("The body is not JSON.") from None
 

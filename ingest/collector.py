@@ -24,6 +24,7 @@ from infra.service.signals import on_stop
 from ingest import metrics
 from ingest.answers import Answers
 from ingest.directory import Directory
+from ingest.guard import Rates, Turned
 from ingest.packing import Delivery, Pace, Packing, Record
 from ingest.policies import Policies
 from ingest.producer import KafkaDelivery
@@ -32,9 +33,9 @@ from ingest.reporting import Reporting
 from ingest.reports import Books
 from ingest.script import Script
 from ingest.server import Limits, Server
-from ingest.tracking import Tracking
+from ingest.tracking import Tracking, adopt
 from schemas import reports, topics
-from schemas.sites import SitesError
+from schemas.sites import SitesError, limit_of
 
 log = logs.logger("ingest.collector")
 
@@ -79,11 +80,16 @@ class Collector:
             memory_bytes=settings.collector_memory_bytes,
             stored=self._stored,
         )
-        self.tracking = Tracking(directory, self.packing)
+        rates = Rates(limit_of(settings.collector_address_rate, settings.collector_address_burst))
+        self.tracking = Tracking(directory, self.packing, rates, settings.collector_bulk_items)
         self.server = Server(self.tracking, limits_of(settings), Answers(), proxies_of(settings))
+        self.server.rates = rates
         self.tracking.server = self.server
-        self.tracking.api = Reporting(settings.sites, settings.users, self.tracking, self.policies.look).serve
+        self.tracking.api = Reporting(
+            settings.sites, settings.users, self.tracking, self.policies, settings.collector_processes
+        ).serve
         self.tracking.script = Script(settings.collector_matomo_js).serve
+        adopt(self.tracking, directory)
         self.bytes = 0  # of acknowledged packets
         self._policies_ready = False
         self._reporting = False
@@ -139,7 +145,7 @@ class Collector:
         self.packing.publish(directory.version)
         if directory.version != self.packing.policy:
             self.packing.adopt(directory.version)
-        self.tracking.directory = directory
+        adopt(self.tracking, directory)
 
     def _stored(self, size: int, seconds: float) -> None:
         self.bytes += size
@@ -186,6 +192,7 @@ def limits_of(settings: Settings) -> Limits:
         body_seconds=settings.collector_body_seconds,
         idle_seconds=settings.collector_idle_seconds,
         connections=min(settings.collector_connections, open_files() - SPARE_FILES),
+        address_connections=settings.collector_address_connections,
     )
 
 
@@ -225,6 +232,13 @@ def show_metrics(collector: Collector) -> None:
         "reason",
         lambda: {str(reason): count for reason, count in tracking.invalid.items()},
     )
+    numbers.counter(
+        "collector_turned_away",
+        "requests",
+        "Requests and connections refused for their size, time or number, by reason",
+        "reason",
+        lambda: {str(reason): server.rates.turned[reason] for reason in Turned},
+    )
     numbers.plain("collector_accepted", "events", "Events put into packets", lambda: tracking.accepted)
     numbers.plain("collector_acknowledged", "events", "Events acknowledged by Kafka", lambda: books.events)
     numbers.plain("collector_acknowledged", "packets", "Packets acknowledged by Kafka", lambda: books.packets)
@@ -254,6 +268,13 @@ def show_metrics(collector: Collector) -> None:
     numbers.gauge("collector_waiting", "bytes", "Events that wait for Kafka", lambda: packing.waiting)
     numbers.gauge("collector_receiving", "bytes", "Bodies that are not whole yet", lambda: server.receiving)
     numbers.gauge("collector_open", "connections", "Open connections", lambda: len(server.connections))
+    numbers.gauge("collector_in_force", "sites", "Sites in force", lambda: len(tracking.directory.places))
+    numbers.gauge(
+        "collector_broken",
+        "files",
+        "Site files that are wrong, for which older ones stay in force",
+        lambda: collector.policies.broken,
+    )
     numbers.register()
 
 
@@ -312,7 +333,14 @@ async def serve(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
-    log.info("listening", host=settings.host, port=port, admin_port=admin.port, writer=f"{collector.writer:016x}")
+    log.info(
+        "listening",
+        host=settings.host,
+        port=port,
+        admin_port=admin.port,
+        process=settings.collector_process,
+        writer=f"{collector.writer:016x}",
+    )
     await stopping.wait()
     abandoned = await collector.stop(settings.collector_stop_seconds)
     await delivery.close(1.0)

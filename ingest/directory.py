@@ -7,23 +7,27 @@ from dataclasses import dataclass
 
 from schemas.packets import Role
 from schemas.routing import partition_of
-from schemas.sites import Site, Sites, role_of
+from schemas.sites import Site, Sites
+from schemas.tokens import Token, token_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A known site: its id, the partition of its events, and its tokens (hash -> role)."""
+    """A known site: its id, the partition of its events, and its tokens, by hash.
+
+    `goals`: ids of its goals; none named means that all are taken.
+    """
 
     site: int
     partition: int
-    tokens: Mapping[str, Role]
-    expires: Mapping[str, float]
+    tokens: Mapping[str, Token]
+    goals: frozenset[int] = frozenset()
 
 
 class Directory:
     """All known sites under one version of the policies. `version`: 16 bytes, as packets name it."""
 
-    __slots__ = ("places", "policies", "sites", "version")
+    __slots__ = ("limits", "places", "policies", "sites", "version")
 
     def __init__(self, sites: Sites, partitions: int) -> None:
         self.sites = sites
@@ -31,6 +35,7 @@ class Directory:
         self.version = sites.policies.version
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
+        self.limits = {site.id: site.limit for site in sites.by_id.values() if site.limit is not None}
 
     def find(self, site: int) -> Place | None:
         """The place of a site by number."""
@@ -38,12 +43,16 @@ class Directory:
 
     def superuser(self, token: str) -> bool:
         """Whether a token is a superuser's on any site."""
-        return bool(self.sites.superusers) and self.sites.superuser(token)
+        return self.sites.superuser(token)
 
     def role(self, place: Place, token: str) -> Role:
-        """What a token may do on a site; a superuser's is valid for all."""
-        return Role.SUPERUSER if self.superuser(token) else role_of(place.tokens, place.expires, token)
+        """What a token may do on a site, NONE where it has none there; a superuser's is valid for all."""
+        digest = token_hash(token)
+        for found in (self.sites.superusers.get(digest), place.tokens.get(digest)):
+            if found is not None and (role := found.now):
+                return role
+        return Role.NONE
 
 
 def _place(site: Site, partitions: int) -> Place:
-    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens, site.expires)
+    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens, frozenset(site.policy.goals))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.answers import CLOSE, KEEP
+from ingest.guard import Turned
 
 if TYPE_CHECKING:
     from ingest.http import Connection
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
 class Refusal(Exception):
     """Ends a request, and its connection, with a status of 400 or more."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, reason: Turned | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.reason = reason
 
 
 class Exchange:
@@ -48,5 +50,6 @@ class Exchange:
         """Answers 503 with Retry-After, unless it is answered."""
         if not self.done:
             mode = CLOSE if self.close else KEEP
+            self.connection.server.rates.turned[Turned.MEMORY] += 1
             answer = self.connection.server.answers.make(503, text.encode() + b"\n", mode=mode)
             self.reply(503, answer)

@@ -32,26 +32,33 @@ _HINTS = (
 _READ = frozenset(
     (
         "accept-language",
+        "authorization",
         "connection",
         "cookie",
         "dnt",
         "expect",
         "idempotency-key",
+        "if-none-match",
         "origin",
         "purpose",
         "referer",
+        "sec-fetch-site",
         "sec-gpc",
         "sec-purpose",
         "upgrade",
         "user-agent",
+        "via",
         "x-do-not-track",
         "x-moz",
         "x-purpose",
     )
 ).union(_HINTS, ADDRESS_HEADERS)
 LISTS = frozenset(ADDRESS_HEADERS)  # lines of the same name are one list (RFC 9110, 5.3)
+_ONCE = frozenset(("authorization", "idempotency-key"))  # a head with one is not remembered
 _HINT_NAMES = frozenset(_HINTS)
-_SIGNALS = frozenset(("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "x-do-not-track", "x-moz", "x-purpose"))
+_SIGNALS = frozenset(
+    ("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "via", "x-do-not-track", "x-moz", "x-purpose")
+)
 
 # Spellings of header names that were seen -> field, or None for a header that is not read. Bounded; the hot path
 # looks here first and calls `field_of` for what is new.
@@ -89,6 +96,8 @@ def flags(fields: Fields) -> int:
         out |= Flag.DNT
     if fields.get("sec-gpc") == b"1":
         out |= Flag.GPC
+    if b"Chrome-Compression-Proxy" in fields.get("via", b""):
+        out |= Flag.DATA_SAVER
     if cookie := fields.get("cookie"):
         for name in _cookies(cookie):
             out |= _COOKIE_FLAGS[name]
@@ -150,7 +159,7 @@ class Heads:
 
     def keep(self, head: bytes, fields: Fields) -> None:
         """Remembers a head, unless it can hardly come again."""
-        if len(self._known) < self.LIMIT and len(head) <= self.BYTES and "idempotency-key" not in fields:
+        if len(self._known) < self.LIMIT and len(head) <= self.BYTES and _ONCE.isdisjoint(fields):
             self._known[head] = Head(fields)
 
     def tick(self, now: float) -> None:

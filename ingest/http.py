@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ import httptools
 from infra.service.logs import describe, logger
 from ingest.answers import CLOSE, KEEP, KEEP_1_0
 from ingest.exchange import Exchange, Refusal
+from ingest.guard import Turned
 from ingest.headers import KNOWN, LISTS, UNKNOWN, Fields, Head, field_of
 from schemas.packets import MAPPED_IPV4
 
@@ -74,7 +76,7 @@ class Connection(asyncio.Protocol):
         self.url: bytes | None = None
         self.fields: dict[str, bytes] = {}
         self.head = 0  # bytes of a head that came in several pieces
-        self.body: list[bytes] | None = None
+        self.body: bytearray | None = None
         self.body_size = 0
         self.ended = False  # nothing more is taken from this client
         self.paused = False  # reading is paused
@@ -92,7 +94,9 @@ class Connection(asyncio.Protocol):
         self.since = server.now
         server.connections.add(self)
         if len(server.connections) > server.limits.connections:
-            self.refuse(503, "Too many connections.")
+            self.refuse(503, "Too many connections.", Turned.CONNECTIONS)
+        elif server.limits.address_connections and not self.proxied and not server.count_in(self.address):
+            self.refuse(429, "Too many connections of this address.", Turned.ADDRESS_CONNECTIONS)
         elif server.draining:
             self.transport.close()
 
@@ -101,6 +105,8 @@ class Connection(asyncio.Protocol):
         self.ended = True
         self.parser = self.spare = None  # they refer to each other; so none needs the garbage collector
         self.server.connections.discard(self)
+        if self.server.limits.address_connections and not self.proxied:
+            self.server.count_out(self.address)
         self._forget_body()
         self.server.gone += len(self.pending)
         self.pending.clear()
@@ -174,7 +180,7 @@ class Connection(asyncio.Protocol):
             service.serve(exchange, method, target, fields, b"")
         except Refusal as refusal:
             pending.remove(exchange)
-            self.refuse(refusal.status, refusal.text)
+            self.refuse(refusal.status, refusal.text, refusal.reason)
         except Exception as error:
             log.error("request_failed", **describe(error))
             pending.remove(exchange)
@@ -184,21 +190,31 @@ class Connection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         if self.url is None and not data.isascii():
             data = _escape_request_line(data)
+        inside, size = self.body, self.body_size
+        upgraded = -1  # where the parser stopped at an offer to upgrade
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data, upgrade.args[0])
+            upgraded = upgrade.args[0]
         except httptools.HttpParserCallbackError as error:
             self._callback_failed(error)
         except httptools.HttpParserError:
             if not self.ended:
-                self.refuse(400, "This is not an HTTP/1.1 request that is understood here.")
-        if self.url is not None and self.body is None and not self.ended:
-            # A head that goes on in the next data. It began somewhere in its first slice.
+                self.refuse(400, "This is not an HTTP/1.1 request that is understood here.", Turned.BAD_HTTP)
+        if upgraded >= 0:  # not within `except`: there, what goes wrong next would have the offer as its cause
+            self._after_upgrade(data, upgraded)
+            return
+        if self.ended or self.url is None:
+            return
+        if self.body is not None and (self.body is not inside or self.body_size > size):
+            self.head = 0
+        else:
+            # A head that goes on in the next data (it began somewhere in its first slice), or the extension of a
+            # chunk or a trailer, which the parser keeps.
             self.head += len(data)
             if self.head > self.server.limits.head_bytes + SLICE:
                 text = f"The request line and headers are longer than {self.server.limits.head_bytes} bytes."
-                self.refuse(431, text)
+                self.refuse(431, text, Turned.LONG_HEAD)
 
     # Parser
 
@@ -234,9 +250,9 @@ class Connection(asyncio.Protocol):
         self.body_size += size
         self.server.receiving += size
         if self.body_size > self.server.limits.body_bytes:
-            raise Refusal(413, f"The body is longer than {self.server.limits.body_bytes} bytes.")
+            raise Refusal(413, f"The body is longer than {self.server.limits.body_bytes} bytes.", Turned.LONG_BODY)
         if self.body is not None:
-            self.body.append(chunk)
+            self.body += chunk
 
     def on_message_complete(self) -> None:
         fields = self.fields
@@ -245,7 +261,7 @@ class Connection(asyncio.Protocol):
         elif "upgrade" in fields and self.parser.should_upgrade() and fields["length"].strip(b"0"):
             return  # the parser stops before the body; `_after_upgrade` goes on with it
         else:
-            body = b"".join(self.body)
+            body = bytes(self.body)
             self._forget_body()
         url, self.url = self.url or b"", None
         self.between = True
@@ -254,7 +270,7 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(self, not parser.should_keep_alive())
         if exchange.close:
             if parser.get_http_version() not in VERSIONS:
-                raise Refusal(505, "Only HTTP/1.1 and HTTP/1.0 are understood here.")
+                raise Refusal(505, "Only HTTP/1.1 and HTTP/1.0 are understood here.", Turned.BAD_HTTP)
             self.ended = True
         pending = self.pending
         pending.append(exchange)
@@ -282,7 +298,7 @@ class Connection(asyncio.Protocol):
                     exchange.done = False
                     self.spare = exchange
                 if exchange.close or (server.draining and not pending and self.url is None):
-                    self._end(transport, exchange.status >= 400)
+                    self._end(transport, exchange.close or exchange.status >= 400)
                     return
             except (RuntimeError, OSError):  # the client went away, which is no concern of the others
                 server.gone += 1
@@ -294,9 +310,11 @@ class Connection(asyncio.Protocol):
         if self.ended and not pending and transport is not None:
             transport.close()
 
-    def refuse(self, status: int, text: str) -> None:
+    def refuse(self, status: int, text: str, reason: Turned | None = None) -> None:
         """Answers with an error after all earlier answers, and takes nothing more from this client."""
         self.ended = True
+        if reason is not None:
+            self.server.rates.turned[reason] += 1
         self._forget_body()
         exchange = Exchange(self, True)
         self.pending.append(exchange)
@@ -329,13 +347,14 @@ class Connection(asyncio.Protocol):
                 self.abort()
         elif self.blocked:
             if age > limits.body_seconds:
+                self.server.rates.turned[Turned.UNREAD] += 1
                 self.abort()
         elif self.body is not None:
             if age > limits.body_seconds and not self.pending:
-                self.refuse(408, f"The body did not arrive within {limits.body_seconds:g} seconds.")
+                self.refuse(408, f"The body did not arrive within {limits.body_seconds:g} seconds.", Turned.SLOW)
         elif self.url is not None:
             if age > limits.head_seconds and not self.pending:
-                self.refuse(408, f"The request did not arrive within {limits.head_seconds:g} seconds.")
+                self.refuse(408, f"The request did not arrive within {limits.head_seconds:g} seconds.", Turned.SLOW)
         elif not self.pending and age > limits.idle_seconds:
             self.transport.close()
 
@@ -362,8 +381,9 @@ class Connection(asyncio.Protocol):
         limits = self.server.limits
         self.server.service.admit(self.parser.get_method(), self.url or b"")
         if length.isdigit() and int(length) > limits.body_bytes:
-            raise Refusal(413, f"The body is longer than {limits.body_bytes} bytes.")
-        self.body = []
+            raise Refusal(413, f"The body is longer than {limits.body_bytes} bytes.", Turned.LONG_BODY)
+        self.body = bytearray()
+        self.head = 0
         self.body_size = 0
         if (
             self.fields.get("expect", b"").lower() == b"100-continue"
@@ -371,7 +391,8 @@ class Connection(asyncio.Protocol):
             and self.transport is not None
             and self.parser.get_http_version() != "1.0"
         ):
-            self.transport.write(CONTINUE)
+            with suppress(RuntimeError, OSError):  # the client went away
+                self.transport.write(CONTINUE)
 
     def _forget_body(self) -> None:
         self.server.receiving -= self.body_size
@@ -396,7 +417,7 @@ class Connection(asyncio.Protocol):
     def _callback_failed(self, error: BaseException) -> None:
         cause = error.__context__
         if isinstance(cause, Refusal):
-            self.refuse(cause.status, cause.text)
+            self.refuse(cause.status, cause.text, cause.reason)
             return
         if cause is not None:
             log.error("request_failed", **describe(cause))

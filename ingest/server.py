@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ingest.answers import Answers
 from ingest.exchange import Exchange
+from ingest.guard import Rates
 from ingest.headers import Head, Heads
 from ingest.http import Connection
 from ingest.proxies import Proxies
@@ -27,6 +28,7 @@ class Limits:
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
     connections: int = 20_000
+    address_connections: int = 0  # of one address; 0 for no limit
     pipelined: int = 64  # unanswered requests of one connection
 
 
@@ -54,6 +56,7 @@ class Server:
         self.limits = limits
         self.answers = answers
         self.proxies = proxies or Proxies()
+        self.rates = Rates()
         self.heads = Heads()
         self.connections: set[Connection] = set()
         self.now = monotonic()  # of the last sweep: good enough for time limits
@@ -61,6 +64,7 @@ class Server:
         self.answered: Counter[int] = Counter()  # by status
         self.gone = 0  # answers whose client had left
         self.draining = False
+        self._addresses: Counter[bytes] = Counter()  # open connections of each; forgotten with the last one
         self._listener: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -72,6 +76,17 @@ class Server:
         )
         self._sweep = loop.call_later(SWEEP_SECONDS, self.sweep)
         return int(self._listener.sockets[0].getsockname()[1])
+
+    def count_in(self, address: bytes) -> bool:
+        """Counts a new connection of an address; False where it has too many."""
+        self._addresses[address] += 1
+        return self._addresses[address] <= self.limits.address_connections
+
+    def count_out(self, address: bytes) -> None:
+        """Counts a connection of an address that is over."""
+        self._addresses[address] -= 1
+        if self._addresses[address] <= 0:
+            del self._addresses[address]
 
     def drain(self) -> None:
         """Accepts no connection any more and closes idle ones; requests in hand are answered, then closed."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from time import time_ns
+from math import ceil
+from time import monotonic, time_ns
 from typing import cast
 
 from ingest import bulk, requests
 from ingest.answers import ABOUT, KEEP
 from ingest.directory import Directory
 from ingest.exchange import Exchange, Refusal
+from ingest.guard import Late, Rates, Turned
 from ingest.headers import Fields, Head
+from ingest.optout import page as opt_out
 from ingest.packing import Packing
+from ingest.permissions import Refused
 from ingest.requests import size_of
 from ingest.server import Server
+from schemas.packets import Role
 from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
@@ -24,12 +29,22 @@ SCRIPTS = frozenset((b"/matomo.js", b"/piwik.js"))
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
 FULL = "Too many events wait to be stored. Nothing of this request was stored."
 JSON = b"application/json"
+EXEMPT = int(Role.WRITE)  # from here on a role is under no rate limit
+SENT_TOO_MUCH = {
+    Turned.ADDRESS_RATE: b"Too many events of this address. Nothing of this request was stored.\n",
+    Turned.SITE_RATE: b"Too many events of this site. Nothing of this request was stored.\n",
+}
 
 
 class Tracking:
     """Implements `http.Service`. `directory`: the sites in force."""
 
-    def __init__(self, directory: Directory, packing: Packing) -> None:
+    def __init__(
+        self, directory: Directory, packing: Packing, rates: Rates | None = None, bulk_items: int = bulk.ITEMS_LIMIT
+    ) -> None:
+        self.rates = Rates() if rates is None else rates
+        self.limited = False  # whether the rates are to be asked
+        self._bulk_items = bulk_items
         self.directory = directory
         self.server: Server  # set by whoever puts the two together
         self.accepted = 0  # events
@@ -43,11 +58,11 @@ class Tracking:
         """See `http.Service`: refuses before a body is read."""
         if method not in METHODS:
             raise Refusal(405, "Only GET, POST, HEAD and OPTIONS are understood here.")
-        path = url.partition(b"?")[0]
-        if path not in TRACKING and _path(path) not in TRACKING | API | SCRIPTS:
+        path, _, query = url.partition(b"?")
+        if path not in TRACKING and _path(path) not in TRACKING and not self._is_other(_path(path), query):
             raise Refusal(404, "There is nothing here; the tracking API is at /matomo.php.")
         if self._packing.full(self.server.receiving):
-            raise Refusal(503, FULL)
+            raise Refusal(503, FULL, Turned.MEMORY)
 
     def serve(self, exchange: Exchange, method: bytes, url: bytes, fields: Fields, body: bytes) -> None:
         """See `http.Service`."""
@@ -55,7 +70,7 @@ class Tracking:
         if path not in TRACKING:
             path = _path(path)
         if path not in TRACKING or method not in METHODS or method == b"OPTIONS":
-            self._other(exchange, method, path, fields, query, body)
+            self._other(exchange, method, path, query, fields, body)
             return
         if self._packing.full(self.server.receiving):
             exchange.unavailable(FULL)
@@ -64,7 +79,7 @@ class Tracking:
             query = query.partition(b"#")[0]
         if body and method == b"POST":
             if bulk.is_bulk(body):
-                self._bulk(exchange, fields, body)
+                self._bulk(exchange, fields, body, query)
                 return
             query = requests.merged(query, body)
         if not query:
@@ -76,9 +91,12 @@ class Tracking:
         connection = exchange.connection
         outcome = requests.single(query, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
         if type(outcome) is not tuple:
-            self._refuse(exchange, fields, cast(requests.Refused, outcome), head=method == b"HEAD")
+            self._refuse(exchange, fields, cast(Refused, outcome), head=method == b"HEAD")
             return
         partition, row, quiet = outcome
+        if self.limited and row[3] < EXEMPT and (late := self.rates.take(row[2], (row[1],))) is not None:
+            self._late(exchange, fields, late, head=method == b"HEAD")
+            return
         exchange.status = 204 if quiet else 200
         mode = connection.mode(exchange, fields)
         exchange.answer = self.server.answers.tracked(quiet, fields.get("origin"), mode, method == b"HEAD")
@@ -107,14 +125,28 @@ class Tracking:
         self.accepted += 1
         return True
 
-    def _bulk(self, exchange: Exchange, fields: Fields, body: bytes) -> None:
+    def _bulk(self, exchange: Exchange, fields: Fields, body: bytes, query: bytes) -> None:
         connection = exchange.connection
+        address = connection.visitor(fields)
+        if self.limited and body.find(b"token_auth") < 0 and (late := self.rates.spent(address)) is not None:
+            self._late(exchange, fields, late)
+            return
         try:
-            read = bulk.read(body, fields, connection.visitor(fields), time_ns() // 1_000_000, self.directory)
+            now_ms = time_ns() // 1_000_000
+            read = bulk.read(body, fields, address, now_ms, self.directory, query, self._bulk_items)
+        except bulk.LongBulk as error:
+            self.rates.turned[Turned.LONG_BULK] += 1
+            self._text(exchange, 413, bulk.failed(error), fields, JSON)
+            return
         except bulk.BadBulk as error:
             self.invalid[Invalid.UNREADABLE] += 1
             self._text(exchange, 400, bulk.failed(error), fields, JSON)
             return
+        if self.limited:
+            sites = [row[1] for _, row in read.events if row[3] < EXEMPT]
+            if sites and (late := self.rates.take(address, sites)) is not None:
+                self._late(exchange, fields, late)
+                return
         self.bulks += 1
         for _, reason in read.invalid:
             self.invalid[reason] += 1
@@ -131,15 +163,23 @@ class Tracking:
             self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += len(read.events)
 
-    def _other(self, exchange: Exchange, method: bytes, path: bytes, fields: Fields, query: bytes, body: bytes) -> None:
+    @staticmethod
+    def _is_other(path: bytes, query: bytes) -> bool:
+        return path in API or path in SCRIPTS or opt_out.path_of(path, query) is not None
+
+    def _other(self, exchange: Exchange, method: bytes, path: bytes, query: bytes, fields: Fields, body: bytes) -> None:
         head = method == b"HEAD"
+        opting_out = opt_out.path_of(path, query)
         if method not in METHODS:
             exchange.close = True
             self._text(exchange, 405, b"Only GET, POST, HEAD and OPTIONS are understood here.\n", fields)
-        elif method == b"OPTIONS" and (path in TRACKING or path in (b"/", b"*")):
+        elif method == b"OPTIONS" and (path in TRACKING or path in API or path == b"*"):
             answer = self.server.answers.preflight(fields.get("origin"), exchange.connection.mode(exchange, fields))
             exchange.reply(204, answer)
-        elif path in API and method != b"HEAD" and self.api(exchange, fields, query, body):
+        elif opting_out is not None and method != b"OPTIONS":
+            said = opt_out.reply(opting_out, method, query, fields, body)
+            self._text(exchange, said.status, said.body, fields, said.kind, head=head, extra=said.extra)
+        elif path in API and method in (b"GET", b"POST") and self.api(exchange, fields, query, body):
             pass
         elif path in SCRIPTS and method in (b"GET", b"HEAD"):
             self.script(exchange, fields, head)
@@ -149,7 +189,15 @@ class Tracking:
             text = b"There is nothing here; the tracking API is at /matomo.php.\n"
             self._text(exchange, 404, text, fields, head=head)
 
-    def _refuse(self, exchange: Exchange, fields: Fields, refused: requests.Refused, head: bool = False) -> None:
+    def _late(self, exchange: Exchange, fields: Fields, late: Late, *, head: bool = False) -> None:
+        mode = exchange.connection.mode(exchange, fields)
+        origin, retry = fields.get("origin"), ceil(late.seconds)
+        answer = self.server.answers.make(
+            429, SENT_TOO_MUCH[late.reason], origin=origin, mode=mode, head=head, retry=retry
+        )
+        exchange.reply(429, answer)
+
+    def _refuse(self, exchange: Exchange, fields: Fields, refused: Refused, head: bool = False) -> None:
         self.invalid[refused.reason] += 1
         status = 413 if refused.reason is Invalid.TOO_LARGE else 400
         self._text(exchange, status, refused.text.encode() + b"\n", fields, head=head)
@@ -163,13 +211,49 @@ class Tracking:
         kind: bytes = b"text/plain; charset=utf-8",
         *,
         head: bool = False,
+        extra: bytes = b"",
     ) -> None:
-        extra = b"Allow: GET, POST, HEAD, OPTIONS\r\n" if status == 405 else b""
+        if status == 405:
+            extra = b"Allow: GET, POST, HEAD, OPTIONS\r\n"
         mode = exchange.connection.mode(exchange, fields)
         answer = self.server.answers.make(
             status, text, kind, origin=fields.get("origin"), mode=mode, head=head, extra=extra
         )
         exchange.reply(status, answer)
+
+
+class Limited:
+    """The same service where rates are limited. It stands before `Tracking`, which so asks for no rate where none is.
+
+    `adopt` of a Tracking's directory says which of the two the server calls.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking = tracking
+        self.serve = tracking.serve
+        self.admit = tracking.admit
+
+    def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
+        """See `http.Service`: only addresses can be judged here; where sites have limits too, `serve` judges both."""
+        rates = self._tracking.rates
+        if rates.addresses is None or rates.sites:
+            return False
+        connection, now = exchange.connection, monotonic()
+        address = connection.visitor(head) if connection.proxied else connection.address
+        if rates.addresses.wait(address, 1, now) > 0:
+            return False
+        if not self._tracking.serve_common(exchange, data, end, head):
+            return False
+        rates.addresses.take(address, 1, now)
+        return True
+
+
+def adopt(tracking: Tracking, directory: Directory) -> None:
+    """Puts a directory in force, with the limits of its sites."""
+    tracking.directory = directory
+    tracking.rates.adopt(directory.limits)
+    tracking.limited = bool(tracking.rates)
+    tracking.server.service = Limited(tracking) if tracking.limited else tracking
 
 
 def _path(target: bytes) -> bytes:

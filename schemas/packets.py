@@ -54,6 +54,7 @@ class Flag(IntFlag):
     PREFETCH = 32  # X-Purpose: preview or instant; X-Moz: prefetch
     URL_FROM_REFERER = 64  # `url` was missing and is the Referer header
     BAD_TOKEN = 128  # a token was sent that is not one of the site
+    DATA_SAVER = 256  # `Via` names Chrome's data saver, whose addresses are Google's and whose visitors are people
 
 
 class Role(IntEnum):

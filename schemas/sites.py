@@ -1,24 +1,34 @@
 """Sites and their privacy policies: one file `<id>.toml` per site over `default.toml`, all in one folder.
 
     name = "Shop"                        # shown to people
-    domains = ["shop.example"]           # hosts whose referrers are internal
+    domains = ["shop.example"]           # the site's own hosts, perhaps with a path: "shop.example/en"
+    main_url = "https://shop.example"    # what clients of the reporting API are told; default: of the first domain
+    goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken)
     timezone = "Europe/Berlin"           # the site's days begin and end by it
     shards = 1                           # more than 1 for a giant site only
+    repeat_seconds = 900                 # what is sent again within so many seconds is dropped, at most 3600; 0: never
 
     [tokens]                             # sha256 of a token, in hex -> role
     "5e88...42d8" = "write"
     "9f86...0a08" = {role = "view", description = "report", expires = 2027-01-31T00:00:00Z}
 
     [privacy]
-    mask_bytes = 2                       # 0 to 4 bytes of an IPv4 address (IPv6: to 64, 48, 24, 0 bits)
-    excluded_parameters = ["customer"]   # URL parameters removed, beside the default ones
-    keep_fragment = false
-    search_parameters = ["q"]            # URL parameters that hold a site search
+    preset = "no-personal-data"          # and any rule of `schemas.privacy`
 
-`superusers.toml` holds only `[tokens]`: superusers of the installation, valid for all sites. `main_url` of a site is
-the address that clients of the reporting API are told; default: https:// and its first domain.
+    [limits]                             # of one collector process; without them there is no limit
+    rate = 100                           # events per second, on the average
+    burst = 1000                         # events at once; default: ten seconds of the rate
 
-`default.toml` takes the same keys but `name`, `domains` and `tokens`. Loading is all or nothing: one wrong
+    [exclusions]                         # requests that are answered as usual and not kept (schemas.exclusions)
+    excluded_addresses = ["10.1.0.0/16", "192.168.1.*", "2001:db8::/32"]
+    excluded_agents = ["Uptime", "/^curl/i"]
+    excluded_requests = ["e_c==Test,action_name=^Draft"]
+    exclude_unknown_urls = false         # keep only what happens on `domains`
+    keep_bots = false                    # store what crawlers do, marked as such, without `bots=1`
+
+`default.toml` takes the same keys but `name`, `domains`, `main_url`, `goals` and `tokens`; `superusers.toml` takes only
+`[tokens]`, all with the role superuser. A superuser's token, here or in a site's file, is valid for all sites. Files
+whose names begin with a dot are not read. Loading is all or nothing: one wrong
 file and `SitesError` names it, so that what was in force before stays in force.
 
 What workers must know of a site is its `SitePolicy`; the policies of all sites at one moment are a
@@ -28,12 +38,12 @@ What workers must know of a site is its `SitePolicy`; the policies of all sites 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import time
 import tomllib
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from functools import cached_property
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -41,43 +51,35 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from schemas.addresses import parse_range
+from schemas.exclusions import comparisons, pattern
 from schemas.packets import Role
+from schemas.privacy import Privacy, PrivacyError, resolve
+from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_hash
 
 DEFAULT_FILE = "default.toml"
 SUPERUSERS_FILE = "superusers.toml"
 MAX_SITE = 2**32 - 1
+MAX_REPEAT_SECONDS = 3_600  # the worker holds the identities of so many seconds in memory
+BURST_SECONDS = 10
+COMPRESSED_FROM = 256 << 10  # bytes of a set of policies
+HIGHEST_RATE = 1e9  # events per second; also the highest burst
 
-# Matomo's list of parameters that no report needs: click ids and sessions.
-EXCLUDED_PARAMETERS = frozenset(
-    [
-        "gclid",
-        "fbclid",
-        "msclkid",
-        "twclid",
-        "wbraid",
-        "gbraid",
-        "yclid",
-        "fb_xd_fragment",
-        "fb_comment_id",
-        "phpsessid",
-        "jsessionid",
-        "sessionid",
-        "aspsessionid",
-        "doing_wp_cron",
-        "sid",
-        "pk_vid",
-        "ignore_referrer",
-        "ignore_referer",
-    ]
-)
-SEARCH_PARAMETERS = frozenset({"q", "query", "s", "search", "searchword", "k", "keyword"})
-
-_host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?").fullmatch
-_token = re.compile(r"[0-9a-f]{64}").fullmatch
+_host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[^\s?#]*)?").fullmatch
+_url = re.compile(r"https?://[^\s/?#]+(?:/[^\s]*)?").fullmatch
+_number = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 
 
 class SitesError(ValueError):
-    """A site's file is wrong; the message names the file, the key and what is expected."""
+    """A site's file is wrong; the message names the file, the key and what is expected.
+
+    `problems`: one message for each wrong file; as a text the error is the first of them.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        more = f" (and {len(problems) - 1} more; `veilstream sites check` names each)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+        self.problems = problems
 
 
 class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,44 +88,57 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
     domains: tuple[str, ...] = ()
     shards: int = 1
-    mask_bytes: int = 2
-    excluded_parameters: tuple[str, ...] = ()  # beside EXCLUDED_PARAMETERS; lower case
-    keep_fragment: bool = False
-    search_parameters: tuple[str, ...] = tuple(sorted(SEARCH_PARAMETERS))
+    repeat_seconds: int = 900
+    privacy: Privacy = Privacy()
+    excluded_addresses: tuple[str, ...] = ()
+    excluded_agents: tuple[str, ...] = ()
+    excluded_requests: tuple[str, ...] = ()
+    exclude_unknown_urls: bool = False
+    keep_bots: bool = False
+    goals: tuple[int, ...] = ()
 
-    @property
-    def excluded(self) -> frozenset[str]:
-        """All URL parameters that are removed, in lower case."""
-        return EXCLUDED_PARAMETERS.union(self.excluded_parameters)
+
+class Limit(msgspec.Struct, frozen=True):
+    """A token bucket. `rate`: events per second. `burst`: events that may come at once.
+
+    Its level is kept as the time (seconds) at which it will be full.
+    """
+
+    rate: float
+    burst: float
+
+    def wait(self, full: float, events: int, now: float) -> float:
+        """Seconds until so many events (of more than a burst: a burst) would be taken; not above 0 when they are."""
+        return max(full - now, 0.0) - (self.burst - min(events, self.burst)) / self.rate
+
+    def after(self, full: float, events: int, now: float) -> float:
+        """When it will be full, if they are taken now."""
+        return max(full, now) + events / self.rate
+
+
+def limit_of(rate: float, burst: float | None) -> Limit | None:
+    """A limit of `rate` events per second, None for a rate of 0; without a burst it is ten seconds' events."""
+    return Limit(rate, max(rate * BURST_SECONDS, 1.0) if burst is None else burst) if rate else None
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role."""
+    """A site as its file describes it; `tokens` is keyed by the sha256 of a token, in hex.
+
+    `privacy_from`: by privacy rule, where its value is from.
+    """
 
     id: int
     name: str
     policy: SitePolicy
-    tokens: dict[str, Role]
-    expires: dict[str, float] = {}  # token's hash -> seconds since 1970 from which it counts no more
+    tokens: dict[str, Token]
+    limit: Limit | None = None
+    privacy_from: dict[str, str] = {}
     main_url: str = ""
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
-        return role_of(self.tokens, self.expires, token)
-
-
-def role_of(tokens: Mapping[str, Role], expires: Mapping[str, float], token: str) -> Role:
-    """What a token may do; NONE when it is unknown or has expired. Looked up by hash, so no timing tells a token."""
-    digest = token_hash(token)
-    role = tokens.get(digest, Role.NONE)
-    if role and digest in expires and time.time() >= expires[digest]:
-        return Role.NONE
-    return role
-
-
-def token_hash(token: str) -> str:
-    """How a token is written in a site's file."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+        found = self.tokens.get(token_hash(token))
+        return Role.NONE if found is None else found.now
 
 
 class PolicySet:
@@ -146,40 +161,55 @@ class PolicySet:
         """16 bytes that name this set in packets and rows."""
         return hashlib.blake2b(self.canonical, digest_size=16).digest()
 
+    @cached_property
+    def repeat_seconds(self) -> int:
+        """The longest window of repeats of any site."""
+        return max((policy.repeat_seconds for policy in self.sites.values()), default=0)
+
     def dump(self) -> bytes:
-        """The value of the record on `site.policies`; its key is the version in hex."""
-        return self.canonical
+        """The value of the record on `site.policies`, compressed where it is long; its key is the version in hex."""
+        return self.canonical if len(self.canonical) < COMPRESSED_FROM else zlib.compress(self.canonical, 1)
 
     @classmethod
     def load(cls, data: bytes) -> PolicySet:
         """The set of a record's value; raises SitesError when it is not one."""
         try:
-            sites = msgspec.json.decode(data, type=dict[int, SitePolicy])
-        except msgspec.DecodeError as error:
+            text = data if data.startswith(b"{") else zlib.decompress(data)
+            sites = {site: _policy(bytes(raw)) for site, raw in _raw.decode(text).items()}
+        except (msgspec.DecodeError, zlib.error) as error:
             raise SitesError(f"record is not a set of policies: {error}") from None
-        return cls(sites)
+        found = cls(sites)
+        # A set of an older version keeps its name, though it lacks what has a default since.
+        found.version = hashlib.blake2b(text, digest_size=16).digest()
+        found.dump = lambda: data  # type: ignore[method-assign]
+        return found
+
+
+_raw = msgspec.json.Decoder(dict[int, msgspec.Raw])
+_one = msgspec.json.Decoder(SitePolicy)
+
+
+@lru_cache(maxsize=16_384)
+def _policy(raw: bytes) -> SitePolicy:
+    """Versions that follow one another have nearly all policies in common; so they share them."""
+    return _one.decode(raw)
 
 
 class Sites:
     """All sites of an installation, as loaded at one moment."""
 
-    def __init__(
-        self,
-        sites: Mapping[int, Site],
-        superusers: Mapping[str, Role] | None = None,
-        expires: Mapping[str, float] | None = None,
-    ) -> None:
-        """`superusers`, `expires`: the tokens of `superusers.toml`."""
-        self.superusers: dict[str, Role] = dict(superusers or {})
-        self.expires: dict[str, float] = dict(expires or {})
-        for site in sites.values():
-            for digest, role in site.tokens.items():
-                if role is Role.SUPERUSER:
-                    self.superusers[digest] = role
-                    if digest in site.expires:
-                        self.expires[digest] = site.expires[digest]
+    def __init__(self, sites: Mapping[int, Site], superusers: Mapping[str, Token] | None = None) -> None:
+        """`superusers`: the tokens of `superusers.toml`, by hash."""
         self.by_id: Mapping[int, Site] = MappingProxyType(dict(sorted(sites.items())))
         self.policies = PolicySet({site.id: site.policy for site in self.by_id.values()})
+        self.superusers: dict[str, Token] = {}
+        self._by_token: dict[str, list[Site]] = {}
+        for site in self.by_id.values():
+            for digest, token in site.tokens.items():
+                self._by_token.setdefault(digest, []).append(site)
+                if token.role is Role.SUPERUSER:
+                    self.superusers[digest] = token
+        self.superusers.update(superusers or {})
 
     def of(self, site: int) -> Site | None:
         """The site, or None where it is unknown."""
@@ -187,83 +217,98 @@ class Sites:
 
     def superuser(self, token: str) -> bool:
         """Whether a token is valid for all sites."""
-        return role_of(self.superusers, self.expires, token) is Role.SUPERUSER
+        found = self.superusers.get(token_hash(token)) if self.superusers else None
+        return found is not None and found.now is Role.SUPERUSER
 
-    def role(self, site: Site, token: str) -> Role:
-        """What a token may do on a site, superusers of the installation included."""
-        return Role.SUPERUSER if self.superuser(token) else site.role(token)
+    def readable(self, token: str) -> Mapping[int, Site]:
+        """The sites, by id, that a token may read about."""
+        if self.superuser(token):
+            return self.by_id
+        return {site.id: site for site in self._by_token.get(token_hash(token), ()) if site.role(token)}
 
     def __len__(self) -> int:
         return len(self.by_id)
 
 
-class _Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    mask_bytes: int | None = None
-    excluded_parameters: list[str] | None = None
-    keep_fragment: bool | None = None
-    search_parameters: list[str] | None = None
+class _Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rate: float | None = None
+    burst: float | None = None
 
 
-class _TokenEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    role: str
-    description: str = ""
-    expires: datetime | None = None
+class _Exclusions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    excluded_addresses: list[str] | None = None
+    excluded_agents: list[str] | None = None
+    excluded_requests: list[str] | None = None
+    exclude_unknown_urls: bool | None = None
+    keep_bots: bool | None = None
 
 
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
-    privacy: _Privacy = _Privacy()
+    repeat_seconds: int | None = None
+    privacy: dict[str, Any] = {}
+    limits: _Limits = _Limits()
+    exclusions: _Exclusions = _Exclusions()
 
 
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     domains: list[str] = []
     main_url: str = ""
-    tokens: dict[str, str | _TokenEntry] = {}
+    goals: list[int] = []
+    tokens: dict[str, str | TokenEntry] = {}
 
 
 class _Superusers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    tokens: dict[str, str | _TokenEntry] = {}
+    tokens: dict[str, str | TokenEntry] = {}
 
 
 _D = TypeVar("_D", bound=msgspec.Struct)
+Known = dict[str, tuple[object, Site]]  # by file name: what tells that it is unchanged, what it said
 
 
-Read = dict[str, tuple[object, Site]]
+def load_sites(folder: Path, known: Known | None = None) -> Sites:
+    """All sites of the folder; raises SitesError naming the files that are wrong.
 
-
-def load_sites(folder: Path, read: Read | None = None) -> Sites:
-    """All sites of the folder; raises SitesError naming the first file that is wrong.
-
-    `read` keeps what was read between calls: only files whose time, size or inode changed are read again.
+    `known` holds what was read, from call to call: only a file whose time, size or inode changed is read again.
     """
-    known = {} if read is None else read
-    if not folder.is_dir():
-        raise SitesError(f"{folder}: there is no such folder; `veilstream sites add` makes it")
-    default = _Default()
-    if (path := folder / DEFAULT_FILE).is_file():
-        default = _read(path, _Default)
-    sites = {}
-    for path in sorted(folder.glob("*.toml")):
-        if path.name in (DEFAULT_FILE, SUPERUSERS_FILE):
-            continue
-        if not path.stem.isdigit() or not 1 <= int(path.stem) <= MAX_SITE or path.stem[0] == "0":
-            raise SitesError(f"{path}: the file's name must be a site's id, 1 to {MAX_SITE}, or {DEFAULT_FILE}")
+    before, after = known or {}, {}
+    names = file_names(folder)
+    default = _read(folder / DEFAULT_FILE, _Default) if DEFAULT_FILE in names else _Default()
+    said = msgspec.json.encode(default)
+    problems: list[str] = []
+    superusers: dict[str, Token] = {}
+    for name in names:
+        path = folder / name
         try:
-            status = path.stat()
+            if name == SUPERUSERS_FILE:
+                superusers = read_superusers(path)
+            elif name != DEFAULT_FILE:
+                status = path.stat()
+                stamp = (status.st_mtime_ns, status.st_size, status.st_ino, said)
+                kept = before.get(name)
+                after[name] = kept if kept and kept[0] == stamp else (stamp, _site(path, _id(path), default))
+        except SitesError as error:
+            problems += error.problems
         except OSError as error:
-            raise SitesError(f"{path}: {error.strerror}") from None
-        stamp = (status.st_mtime_ns, status.st_size, status.st_ino, default)
-        kept = known.get(path.name)
-        site = kept[1] if kept and kept[0] == stamp else _site(path, int(path.stem), default)
-        known[path.name] = (stamp, site)
-        sites[site.id] = site
-    for gone in known.keys() - {f"{number}.toml" for number in sites}:
-        del known[gone]
-    if (path := folder / SUPERUSERS_FILE).is_file():
-        return Sites(sites, *read_superusers(path))
-    return Sites(sites)
+            problems.append(f"{path}: {error.strerror}")
+    if known is not None:
+        known.clear()
+        known.update(after)
+    if problems:
+        raise SitesError(*problems)
+    return Sites({site.id: site for _, site in after.values()}, superusers)
+
+
+def file_names(folder: Path) -> list[str]:
+    """The files that are read, by name; raises SitesError."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".toml") and not name.startswith("."))
+    except FileNotFoundError:
+        raise SitesError(f"{folder}: there is no such folder; `veilstream sites add` makes it") from None
+    except OSError as error:
+        raise SitesError(f"{folder}: {error.strerror}") from None
 
 
 def read_site(folder: Path, number: int, path: Path) -> Site:
@@ -272,29 +317,22 @@ def read_site(folder: Path, number: int, path: Path) -> Site:
     return _site(path, number, _read(default, _Default) if default.is_file() else _Default())
 
 
-def read_superusers(path: Path) -> tuple[dict[str, Role], dict[str, float]]:
-    """The tokens of `superusers.toml` and when they end; raises SitesError."""
-    superusers, expires = _tokens(path, _read(path, _Superusers).tokens)
-    if any(role is not Role.SUPERUSER for role in superusers.values()):
-        raise SitesError(f"{path}: tokens must have the role superuser")
-    return superusers, expires
+def read_superusers(path: Path) -> dict[str, Token]:
+    """The tokens of `superusers.toml`; raises SitesError."""
+    try:
+        superusers = read_tokens(_read(path, _Superusers).tokens)
+    except TokenError as error:
+        raise SitesError(f"{path}: tokens {error}") from None
+    if any(token.role is not Role.SUPERUSER for token in superusers.values()):
+        raise SitesError(f"{path}: tokens must have the role superuser; others stand in the file of their site")
+    return superusers
 
 
-def _tokens(path: Path, found: Mapping[str, str | _TokenEntry]) -> tuple[dict[str, Role], dict[str, float]]:
-    tokens: dict[str, Role] = {}
-    expires: dict[str, float] = {}
-    for digest, token in found.items():
-        role = token if isinstance(token, str) else token.role
-        if not _token(digest):
-            raise SitesError(f"{path}: tokens must be named by the sha256 of the token, 64 hex digits")
-        if role.upper() not in Role.__members__ or role.upper() == "NONE":
-            raise SitesError(f"{path}: tokens must have the role view, write, admin or superuser")
-        tokens[digest] = Role[role.upper()]
-        if isinstance(token, _TokenEntry) and token.expires is not None:
-            if token.expires.tzinfo is None:
-                raise SitesError(f"{path}: tokens: expires must have an offset, such as 2027-01-31T00:00:00Z")
-            expires[digest] = token.expires.timestamp()
-    return tokens, expires
+def _id(path: Path) -> int:
+    if not _number(path.stem) or int(path.stem) > MAX_SITE:
+        expected = f"a site's id, 1 to {MAX_SITE}, or {DEFAULT_FILE} or {SUPERUSERS_FILE}"
+        raise SitesError(f"{path}: the file's name must be {expected}")
+    return int(path.stem)
 
 
 def _read(path: Path, kind: type[_D]) -> _D:
@@ -305,10 +343,10 @@ def _read(path: Path, kind: type[_D]) -> _D:
         raise SitesError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SitesError(f"{path}: is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SitesError(f"{path}: is not TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise SitesError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:  # of tomllib: also numbers or tables too long or deep to read
+        raise SitesError(f"{path}: is not TOML: {error}") from None
 
 
 def _site(path: Path, number: int, default: _Default) -> Site:
@@ -316,12 +354,6 @@ def _site(path: Path, number: int, default: _Default) -> Site:
 
     def wrong(key: str, expected: str) -> SitesError:
         return SitesError(f"{path}: {key} {expected}")
-
-    def pick(name: str, fallback: Any) -> Any:
-        for source in (file.privacy, default.privacy):
-            if (value := getattr(source, name)) is not None:
-                return value
-        return fallback
 
     timezone = file.timezone or default.timezone or "UTC"
     try:
@@ -331,27 +363,76 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     domains = sorted({domain.lower() for domain in file.domains})
     for domain in domains:
         if not _host(domain):
-            raise wrong("domains", "must be host names, such as www.shop.example or *.shop.example")
+            raise wrong("domains", "must be host names, such as www.shop.example, *.shop.example or shop.example/en")
     shards = next((n for n in (file.shards, default.shards) if n is not None), 1)
     if not 1 <= shards <= 1024:
         raise wrong("shards", "must be from 1 to 1024")
-    mask_bytes = pick("mask_bytes", 2)
-    if not 0 <= mask_bytes <= 4:
-        raise wrong("privacy.mask_bytes", "must be from 0 to 4")
-    tokens, expires = _tokens(path, file.tokens)
-    if file.main_url and not file.main_url.startswith(("http://", "https://")):
-        raise wrong("main_url", "must begin with http:// or https://")
+    repeat_seconds = next((n for n in (file.repeat_seconds, default.repeat_seconds) if n is not None), 900)
+    if not 0 <= repeat_seconds <= MAX_REPEAT_SECONDS:
+        raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
+    try:
+        privacy, sources = resolve({path.name: file.privacy, DEFAULT_FILE: default.privacy})
+    except PrivacyError as error:
+        raise SitesError(f"{path}: {error}") from None
+    excluded = _exclusions(file, default, wrong)
+    if excluded["exclude_unknown_urls"] and not domains:
+        raise wrong("exclusions.exclude_unknown_urls", "needs domains, or nothing of the site would be kept")
+    goals = tuple(sorted(set(file.goals)))
+    if goals and not (goals[0] >= 1 and goals[-1] < 2**31):
+        raise wrong("goals", "must be ids of goals, from 1 to 2147483647")
+    try:
+        tokens = read_tokens(file.tokens)
+    except TokenError as error:
+        raise wrong("tokens", str(error)) from None
+    if file.main_url and not _url(file.main_url):
+        raise wrong("main_url", "must be a URL, such as https://shop.example")
+    # A site's own rate comes with its own burst.
+    limits = file.limits if file.limits.rate is not None else default.limits
+    rate, burst = limits.rate or 0.0, file.limits.burst if file.limits.burst is not None else limits.burst
+    if not (rate == 0 or 0.001 <= rate <= HIGHEST_RATE):
+        raise wrong("limits.rate", "must be events per second, at least 0.001, or 0 for no limit")
+    if burst is not None and not 1 <= burst <= HIGHEST_RATE:
+        raise wrong("limits.burst", "must be a number of events, at least 1")
     policy = SitePolicy(
         timezone=timezone,
         domains=tuple(domains),
         shards=shards,
-        mask_bytes=mask_bytes,
-        excluded_parameters=_names(pick("excluded_parameters", ())),
-        keep_fragment=pick("keep_fragment", False),
-        search_parameters=_names(pick("search_parameters", SEARCH_PARAMETERS)),
+        repeat_seconds=repeat_seconds,
+        privacy=privacy,
+        goals=goals,
+        **excluded,
     )
-    return Site(number, file.name or f"Site {number}", policy, tokens, expires, file.main_url)
+    limit = limit_of(rate, burst)
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit, sources, file.main_url)
 
 
-def _names(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({name.lower() for name in names}))
+def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], SitesError]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name in _Exclusions.__struct_fields__:
+        values = (getattr(source.exclusions, name) for source in (file, default))
+        value = next((value for value in values if value is not None), None)
+        if isinstance(value, list):
+            value = tuple(sorted({text.strip() for text in value}))
+        if value is not None:
+            out[name] = value
+    out.setdefault("exclude_unknown_urls", False)
+    for text in out.get("excluded_addresses", ()):
+        if parse_range(text) is None:
+            raise wrong("exclusions.excluded_addresses", f"holds {text!r}, must be as 10.1.2.3, 10.0.0.0/8 or 10.1.2.*")
+    for text in out.get("excluded_agents", ()):
+        if not text:
+            raise wrong("exclusions.excluded_agents", "holds an empty text, which every agent holds")
+        _expression(text, "exclusions.excluded_agents", wrong)
+    for text in out.get("excluded_requests", ()):
+        found = comparisons(text)
+        if not found or any(one.name.startswith(("hsr_", "fa_")) for one in found):
+            expected = "must be as e_c==Test, with == != =@ !@ =^ or =$, and not of hsr_ or fa_, which nothing reads"
+            raise wrong("exclusions.excluded_requests", f"holds {text!r}, {expected}")
+    return out
+
+
+def _expression(text: str, key: str, wrong: Callable[[str, str], SitesError]) -> None:
+    try:
+        pattern(text)
+    except re.error as error:
+        raise wrong(key, f"holds {text!r}, which is no regular expression: {error}") from None

@@ -155,9 +155,16 @@ EVENTS = pa.schema(
         ("timing_dom_completion", pa.uint32()),
         ("timing_on_load", pa.uint32()),
         # privacy
-        ("consent", pa.uint8()),
+        ("consent", pa.int8()),  # -1 nothing is known, 0 refused, 1 given
         ("parameters_removed", pa.uint16()),
         ("repeat_id", DIGEST),
+        # what a site's rules let through
+        ("user_name", TEXT),
+        ("dimension_slot", pa.list_(pa.uint16())),
+        ("dimension_value", pa.list_(TEXT)),
+        ("variable_scope", pa.list_(pa.uint8())),
+        ("variable_name", pa.list_(TEXT)),
+        ("variable_value", pa.list_(TEXT)),
     ]
 )
 
@@ -180,6 +187,10 @@ PACKETS = pa.schema(
         ("repeats_key", pa.uint32()),
         ("repeats_random", pa.uint32()),
         ("repeats_body", pa.uint32()),
+        ("repeats_from", MOMENT),
+        ("repeats_site", pa.list_(pa.uint32())),
+        ("repeats_reason", pa.list_(TEXT)),
+        ("repeats_count", pa.list_(pa.uint32())),
     ]
 )
 
@@ -207,6 +218,7 @@ _SQL_TYPES = {
     pa.binary(8): "FixedString(8)",
     pa.binary(): "String",
     pa.date32(): "Date",
+    pa.int8(): "Int8",
     pa.uint8(): "UInt8",
     pa.uint16(): "UInt16",
     pa.uint32(): "UInt32",

@@ -22,7 +22,7 @@ import msgspec
 import pyarrow as pa
 
 from schemas.tables import EVENTS, PACKETS, REJECTS
-from streams import describe, gather, tables, visits
+from streams import describe, gather, repeats, tables, visits
 from streams.gather import Gathered
 from streams.state import VISIT_STATE_COLUMNS, PartitionState
 from streams.surroundings import Lookups, PolicyMissing, PolicyUnusable, SecretMissing, Surroundings
@@ -76,8 +76,13 @@ def process(records: Sequence[Record], states: Mapping[int, PartitionState], loo
     `states` holds the state of every partition among the records, as of its first record here.
     """
     gathered = gather.gather(records, states, lookups)
-    pieces = describe.describe(gathered.rows, lookups) if len(gathered.rows) else []
+    pieces = describe.describe(gathered.rows, repeats.Earlier(gathered, lookups), lookups) if len(gathered.rows) else []
+    if pieces:
+        for piece, doubts in zip(pieces, repeats.among(gathered, [(p.kept, p.repeats) for p in pieces]), strict=True):
+            piece.doubts = doubts
     followed = visits.follow(gathered, pieces)
+    steps = zip(pieces, followed, strict=True)
+    repeats.remember(gathered, [(piece.kept[f.stored], piece.repeats.take(f.stored)) for piece, f in steps])
     return Outcome(
         events=tables.events(gathered, pieces, followed, EVENTS),
         rejects=tables.rejects(gathered, pieces, followed, REJECTS),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from schemas.parameters import decode
 from schemas.sites import PolicySet
+from streams import exclusions
 from streams.anonymize import addresses, urls, visitor_ids
 from streams.anonymize.urls import clean_text
 from streams.distinct import Cache
@@ -78,7 +79,7 @@ class Caches:
     """All caches of one process."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[bytes, int], int] = {}
+        self._numbers: dict[tuple[bytes, int, bool], int] = {}
         self._rules: dict[str, Rules] = {}
         self._made: dict[tuple[bytes, int], Rules] = {}
         self._next = 0
@@ -89,6 +90,8 @@ class Caches:
         self.pages: Cache[str, Page] = Cache(lambda key: page(*self._scoped(key)))
         self.links: Cache[str, Link] = Cache(lambda key: link(*self._scoped(key)))
         self.referrers: Cache[str, Referrer] = Cache(lambda key: referrers.classify(*self._scoped(key)))
+        self.crawlers: Cache[str, bool] = Cache(exclusions.crawler)
+        self.spam: Cache[str, bool] = Cache(lambda raw: exclusions.spam(decode(raw)))
         self.texts: Cache[str, str | None] = Cache(self._text)
         self.scoped_texts: Cache[str, tuple[str, int]] = Cache(lambda key: clean_text(*self._scoped(key)))
 
@@ -114,9 +117,10 @@ class Caches:
             if rules is None:
                 out.append(-1)
                 continue
-            number = self._numbers.get((version, rules.site))
+            name = (version, rules.site, rules.granted)
+            number = self._numbers.get(name)
             if number is None:
-                number = self._numbers[version, rules.site] = self._next
+                number = self._numbers[name] = self._next
                 self._rules[str(number)] = rules
                 self._next += 1
             out.append(number)
@@ -129,8 +133,7 @@ class Caches:
     @staticmethod
     def _text(raw: str) -> str | None:
         """A text that is the same under all rules, None where the site's are needed."""
-        text = urls.tidy(decode(raw))
-        return None if urls.holds_urls(text) else urls.cut(text)
+        return urls.plain_text(decode(raw))
 
     @staticmethod
     def _device(agent: str) -> tuple[Device, int]:

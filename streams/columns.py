@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import parameters
-from streams.anonymize import recordings
+from streams.anonymize import custom, recordings
 from streams.distinct import encode
 
 Rows = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.int64]
 
-_RECORDED = -1
+_RECORDED, _DIMENSION = -1, 255
 _NO_TEXTS = pa.array([], pa.string())
 _NO_ROWS: Rows = np.zeros(0, np.int64)
 
@@ -59,6 +59,7 @@ class Query:
         recorded = code == _RECORDED
         self._recorded = np.bincount(self._row[recorded], minlength=self.n) if recorded.any() else None
         code[recorded] = 0
+        self._distinct, self._name = distinct, name
         self._order = np.argsort(code.astype(np.uint8), kind="stable")
         self._bounds = np.searchsorted(code[self._order], np.arange(len(names) + 2)).tolist()
         # a name without "=" has the empty value, which stands behind all the others
@@ -72,6 +73,8 @@ class Query:
 
     def _number(self, raw: str) -> int:
         name = parameters.decode(raw)
+        if name.startswith("dimension") and custom.dimension_name(name):
+            return _DIMENSION
         return _RECORDED if recordings.recorded(name) else self._names.get(name, 0)
 
     def keep(self, rows: Rows) -> None:
@@ -110,10 +113,34 @@ class Query:
         first, after = self._bounds[number : number + 2]
         return bool(first < after)
 
+    def filled(self, name: str) -> npt.NDArray[np.bool_]:
+        """Where the parameter is given and not empty."""
+        values, rows = self.values(name)
+        out = np.zeros(self.n, np.bool_)
+        if len(rows):
+            out[rows] = pc.binary_length(values).to_numpy() > 0
+        return out
+
     def texts(self, name: str) -> tuple[list[str], list[int]]:
         """Decoded values and their rows, for a parameter that few rows have."""
         values, rows = self.values(name)
         return [parameters.decode(text) for text in values.to_pylist()], rows.tolist()
+
+    def dimensions(self) -> dict[int, dict[int, str]]:
+        """By row, the decoded values of custom dimensions by slot; of duplicates the last."""
+        out: dict[int, dict[int, str]] = {}
+        pick = self._order[self._bounds[-1] :]
+        if not len(pick):
+            return out
+        rows = self._row[pick]
+        if self._kept is not None:
+            rows = self._kept[rows]
+        values = self._flat.take(pa.array(self._value[pick])).to_pylist()
+        for row, name, text in zip(rows.tolist(), self._name[pick].tolist(), values, strict=True):
+            found = custom.dimension_name(parameters.decode(self._distinct[name]))
+            if row >= 0 and found:
+                out.setdefault(row, {})[int(found[1])] = parameters.decode(text)
+        return out
 
     def full(self, name: str) -> pa.StringArray:
         """The raw value of every row, "" where it is missing."""

@@ -7,8 +7,9 @@ that are not kept. An exception is the fault of an event: the rows are halved un
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.packets import Flag
+from schemas import moments
+from schemas.packets import Flag, Role
 from schemas.parameters import decode
+from schemas.privacy import Consent, LocalTime, Orders, Privacy, Values, VisitorIds
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
-from streams import fields, keyed
-from streams.anonymize import addresses, order_ids, user_ids, visitor_ids
+from streams import consent, excluding, fields, keyed, repeats
+from streams.anonymize import addresses, custom, location, order_ids, user_ids, visitor_ids
 from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
 from streams.distinct import encode, low, plain
@@ -28,18 +31,20 @@ from streams.enrich import actions, campaigns
 from streams.enrich.campaigns import Campaign
 from streams.gather import Rows, valid_times
 from streams.keyed import Kind
+from streams.repeats import Doubts, Earlier, Identities
 from streams.rules import QUARTER_MS, Rules
 from streams.surroundings import Lookups, Surroundings
 from streams.verdicts import (
+    BAD_CDT,
     BAD_CID,
     BAD_TIME,
     BAD_TIMINGS,
+    DO_NOT_TRACK,
     EARLIEST_MS,
+    GLOBAL_PRIVACY_CONTROL,
     INTERNAL_ERROR,
-    NOT_RECORDED,
+    NO_CONSENT,
     NUMBER,
-    OPTED_OUT,
-    PREFETCH,
     UNKNOWN_SITE,
 )
 
@@ -47,6 +52,7 @@ TEXT_PARAMETERS = ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "
 PARAMETERS = (
     *("rec", "url", "urlref", "cid", "_id", "uid", "pv_id", "ua", "lang", "uadata", "res", "link", "download"),
     *("h", "m", "s", "ping", "new_visit", "ca", "idgoal", "revenue", "search_count", "e_v", "consent"),
+    *("r", "rand", "bots", "cdt", "cdo", "country", "region", "city", *custom.SCOPES),
     *("ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
     *sorted(campaigns.PARAMETERS),
 )
@@ -59,6 +65,8 @@ DEVICE_COLUMNS = {
     "browser": "browser",
     "browser_version": "browser_version",
 }
+DAY_MS = 86_400_000
+LOCAL_UNIT = {LocalTime.DROP: 0, LocalTime.HOUR: fields.HOUR, LocalTime.SECOND: 1}  # seconds
 NAMES = {name: number for number, name in enumerate(PARAMETERS, 1)}
 
 U64 = npt.NDArray[np.uint64]
@@ -71,7 +79,7 @@ class Description:
     """What is known of some rows without looking at visits.
 
     `rows`: their numbers in the batch; `verdict`: one number of `verdicts.VERDICTS` each; the rest has one entry
-    per kept row, `kept` being its number in the batch. `columns` lacks name, place and visit.
+    per kept row, `kept` being its number in the batch. `columns` lacks name, place, visit and identity.
     """
 
     rows: Codes
@@ -86,61 +94,116 @@ class Description:
     action: list[int] = field(default_factory=list)
     new_visit: list[bool] = field(default_factory=list)
     campaign: list[str] = field(default_factory=list)
+    repeats: Identities = field(default_factory=lambda: Identities.none(0))
+    doubts: Doubts = field(default_factory=Doubts)
 
 
-def describe(rows: Rows, lookups: Lookups) -> list[Description]:
+def describe(rows: Rows, earlier: Earlier, lookups: Lookups) -> list[Description]:
     """Describe all rows, in order; one description where nothing fails. Raises Surroundings."""
-    return _halving(rows, np.arange(len(rows)), lookups)
+    return _halving(rows, np.arange(len(rows)), earlier, lookups)
 
 
-def _halving(rows: Rows, at: Codes, lookups: Lookups) -> list[Description]:
+def _halving(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> list[Description]:
     part = rows if len(at) == len(rows) else rows.take(at)
     try:
-        return [_describe(part, at, lookups)]
+        return [_describe(part, at, earlier, lookups)]
     except (Surroundings, MemoryError):
         raise
     except Exception:
         if len(at) == 1:
             return [Description(at, np.array([NUMBER[INTERNAL_ERROR]], np.uint8), at[:0])]
         middle = len(at) // 2
-        return _halving(rows, at[:middle], lookups) + _halving(rows, at[middle:], lookups)
+        return _halving(rows, at[:middle], earlier, lookups) + _halving(rows, at[middle:], earlier, lookups)
 
 
-def _describe(rows: Rows, at: Codes, lookups: Lookups) -> Description:
+def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Description:
     verdict = _before_parsing(rows)
     first = np.flatnonzero(verdict == 0)
     if len(first) < len(rows):
         rows = rows.take(first)
-    query = Query(rows.query, NAMES)
+    sites = [rules.exclusions if rules else None for _, rules in rows.scopes]
+    query = Query(rows.query, excluding.names_of(sites, NAMES))
     timings = {name: query.integers(name, 0, -1, fields.TIMING_LIMIT + 1) for name in fields.TIMINGS}
-    later = _after_parsing(query, timings)
+    later = excluding.verdicts(rows, query, _override(rows.agent, *query.texts("ua")), sites)
+    consents = _consents(rows, query)
+    rows, bad_time = _moments(rows, query)
+    parsed = _after_parsing(rows, query, consents, bad_time, timings)
+    later = np.where(later == 0, parsed, later).astype(np.uint8)
+    ids = repeats.identify(rows, query, np.flatnonzero(later == 0), lookups)
+    later = np.where(earlier.repeated(rows, ids), repeats.VERDICT[ids.how], later)
     verdict[first] = later
     second = np.flatnonzero(later == 0)
     if len(second) < len(rows):
         rows = rows.take(second)
         query.keep(second)
+        consents = consents[second]
         timings = {name: values[second] for name, values in timings.items()}
-    out = Description(at, verdict, at[first[second]])
+    out = Description(at, verdict, at[first[second]], repeats=ids.take(second))
     if len(rows):
-        _Stages(rows, query, lookups, out).run(timings)
+        _Stages(_granted(rows, consents), query, lookups, out).run(consents, timings)
     return out
+
+
+def _consents(rows: Rows, query: Query) -> Codes:
+    """The consent of each row (`consent.of_action`)."""
+    said = query.each("consent", consent.said, consent.UNKNOWN, np.int64)
+    by_cookie = (said == consent.UNKNOWN) & ((rows.flags & Flag.CONSENT) != 0)
+    return np.where(by_cookie, consent.GIVEN, said)
+
+
+def _granted(rows: Rows, consents: Codes) -> Rows:
+    """The rows, those with consent under the rules that their site has for these."""
+    own = [rules.consented if rules is not None else None for _, rules in rows.scopes]
+    if not any(own):
+        return rows
+    here = (consents == consent.GIVEN) & np.array([rules is not None for rules in own], np.bool_)[rows.scope]
+    scopes = [*rows.scopes, *((version, rules) for (version, _), rules in zip(rows.scopes, own, strict=True))]
+    return replace(rows, scope=np.where(here, rows.scope + len(own), rows.scope), scopes=scopes)
+
+
+def _of_scope(rows: Rows, rule: Callable[[Privacy], bool]) -> Flags:
+    """Where a rule of the row's site holds; False where the site is unknown."""
+    return np.array([rules is not None and rule(rules.privacy) for _, rules in rows.scopes], np.bool_)[rows.scope]
 
 
 def _before_parsing(rows: Rows) -> npt.NDArray[np.uint8]:
     known = np.array([rules is not None for _, rules in rows.scopes], np.bool_)[rows.scope]
     time_ok = valid_times(rows.received_ms) & (rows.time_ms >= EARLIEST_MS)
-    conditions = [~known, ~time_ok, (rows.flags & Flag.OPT_OUT) != 0, (rows.flags & Flag.PREFETCH) != 0]
-    numbers = [NUMBER[v] for v in (UNKNOWN_SITE, BAD_TIME, OPTED_OUT, PREFETCH)]
+    conditions = [~known, ~time_ok]
+    conditions.append(((rows.flags & Flag.DNT) != 0) & _of_scope(rows, lambda p: p.do_not_track))
+    conditions.append(((rows.flags & Flag.GPC) != 0) & _of_scope(rows, lambda p: p.global_privacy_control))
+    numbers = [NUMBER[v] for v in (UNKNOWN_SITE, BAD_TIME, DO_NOT_TRACK, GLOBAL_PRIVACY_CONTROL)]
     return np.select(conditions, numbers, 0).astype(np.uint8)
 
 
-def _after_parsing(query: Query, timings: dict[str, Codes]) -> npt.NDArray[np.uint8]:
-    conditions = [~query.is_one("rec"), np.zeros(query.n, np.bool_)]
+def _moments(rows: Rows, query: Query) -> tuple[Rows, Flags]:
+    """The rows with the times that `cdt` and `cdo` ask for, and where they may not."""
+    bad = np.zeros(query.n, np.bool_)
+    if not query.given("cdt") and not query.given("cdo"):
+        return rows, bad
+    asked: dict[int, list[str]] = {}
+    for position, name in enumerate(("cdt", "cdo")):
+        for text, row in zip(*query.texts(name), strict=True):
+            asked.setdefault(row, ["", ""])[position] = text
+    times = rows.time_ms.copy()
+    for row, (cdt, cdo) in asked.items():
+        now = int(rows.received_ms[row])
+        time = moments.said(cdt, cdo, now)
+        bad[row] = moments.age(time, now) >= moments.DAY_SECONDS and rows.role[row] < Role.WRITE
+        times[row] = min(moments.granted(time, now), int(times[row]))
+    return replace(rows, time_ms=times), bad
+
+
+def _after_parsing(
+    rows: Rows, query: Query, consents: Codes, bad_time: Flags, timings: dict[str, Codes]
+) -> npt.NDArray[np.uint8]:
+    required = _of_scope(rows, lambda p: p.consent is Consent.REQUIRED)
+    conditions = [required & (consents != consent.GIVEN), bad_time, np.zeros(query.n, np.bool_)]
     values, at = query.texts("cid")
     for row, text in zip(at, values, strict=True):
-        conditions[1][row] = bool(text) and visitor_ids.forced(text) is None
+        conditions[2][row] = bool(text) and visitor_ids.forced(text) is None
     conditions += [values < 0 for values in timings.values()]
-    numbers = [NUMBER[v] for v in (NOT_RECORDED, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
+    numbers = [NUMBER[v] for v in (NO_CONSENT, BAD_CDT, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
     return np.select(conditions, numbers, 0).astype(np.uint8)
 
 
@@ -158,10 +221,11 @@ class _Stages:
         prefixes = pa.array([f"{number}{SEPARATOR}" for number in numbers], pa.string())
         self.prefix = prefixes.take(pa.array(rows.scope))
         self.removed = np.zeros(self.n, np.int64)
+        self.site_keys: dict[int, bytes] = {}
 
-    def run(self, timings: dict[str, Codes]) -> None:
+    def run(self, consents: Codes, timings: dict[str, Codes]) -> None:
         """All stages, in the fixed order: the address is masked before anything else is read."""
-        masked = self.address()
+        seen = self.address()
         self.keys()
         language, device = self.device()
         page_search, campaign = self.page()
@@ -169,8 +233,10 @@ class _Stages:
         action = self.action(page_search)
         self.order(action)
         self.numbers(action, timings)
-        self.identity(masked, language, device)
-        self.out.campaign = [campaign_.name for campaign_ in self.campaigns]
+        self.place()
+        self.own_fields()
+        self.identity(seen, language, device)
+        self.columns["consent"] = pa.array(consents.astype(np.int8))
         self.out.action = action.tolist()
         removed = self.removed + self.query.recorded()
         self.columns["parameters_removed"] = pa.array(np.minimum(removed, 65_535).astype(np.uint16))
@@ -206,21 +272,34 @@ class _Stages:
         """A LowCardinality column of the texts where the mask holds, "" elsewhere."""
         return low(texts[0], np.where(mask, texts[1], 0))
 
+    def by_scope(self, rule: Callable[[Rules], Any], dtype: Any = np.bool_) -> npt.NDArray[Any]:
+        """What a rule is at each row's site."""
+        none = np.zeros(1, dtype)[0]
+        return np.array([none if rules is None else rule(rules) for rules in self.rules], dtype)[self.rows.scope]
+
+    def rules_of(self, row: int) -> Rules:
+        rules: Rules | None = self.rules[self.rows.scope[row]]
+        assert rules is not None
+        return rules
+
     # -- stages -----------------------------------------------------------------------------------------------
 
     def address(self) -> U64:
-        levels = np.array([rules.mask_bytes if rules else 4 for rules in self.rules], np.int64)
-        masked = addresses.mask_column(self.rows.address, levels[self.rows.scope])
+        """What the fingerprint sees of each address: what is stored of it, unless the policy says otherwise."""
+        levels = self.by_scope(lambda rules: rules.privacy.mask_bytes, np.int64)
+        seen = self.by_scope(lambda rules: rules.fingerprint_mask, np.int64)
+        masked = addresses.mask_column(self.rows.address, levels)
         buffer = pa.py_buffer(addresses.packed(masked))
         distinct, at = encode(pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), self.n, [None, buffer]))
-        self.columns["address"] = low(self.caches.addresses.of(distinct, self.n), at)
-        empty = low([""], np.zeros(self.n, np.int64))
-        self.columns |= {"country": empty, "region": empty, "city": empty}
-        return masked
+        texts = [*self.caches.addresses.of(distinct, self.n), ""]
+        self.columns["address"] = low(texts, np.where(levels >= addresses.DROP, len(texts) - 1, at))
+        return masked if (seen == levels).all() else addresses.mask_column(self.rows.address, seen)
 
     def keys(self) -> None:
         """Each row's key: that of its site on its date there."""
-        quarter = self.rows.time_ms // QUARTER_MS
+        time, stamped = self.rows.time_ms, self.rows.stamped_ms
+        old = np.flatnonzero(time < stamped - DAY_MS)
+        quarter = (np.where(time < stamped - DAY_MS, stamped, time) if len(old) else time) // QUARTER_MS
         distinct, at = encode(pa.array((self.rows.scope << 32) | quarter))
         made: dict[tuple[int, date], bytes] = {}
         keys = []
@@ -232,6 +311,15 @@ class _Stages:
             if name not in made:
                 made[name] = keyed.site_day_key(self.lookups.day_secret(day), rules.site)
             keys.append(made[name])
+        imported: dict[tuple[int, int, int], int] = {}
+        for row in old.tolist():
+            pair = int(self.rows.scope[row]), int(time[row]) // QUARTER_MS, int(stamped[row]) // QUARTER_MS
+            if pair not in imported:
+                rules = self.rules[pair[0]]
+                assert rules is not None
+                imported[pair] = len(keys)
+                keys.append(site_key(rules, pair[1] * QUARTER_MS, pair[2] * QUARTER_MS, self.lookups))
+            at[row] = imported[pair]
         words = np.array([keyed.key_words(key) for key in keys], np.uint64)
         self.key = keys, at
         self.k0, self.k1 = words[at, 0], words[at, 1]
@@ -241,13 +329,28 @@ class _Stages:
         key: bytes = keys[at[row]]
         return key
 
+    def kept_key(self, row: int, site: bool) -> bytes:
+        """The key of a row: that of its site, or that of its site on its date."""
+        if not site:
+            return self.key_of(row)
+        number = self.rules_of(row).site
+        found = self.site_keys.get(number)
+        if found is None:
+            found = self.site_keys[number] = keyed.site_key(self.lookups.site_key(number), number)
+        return found
+
     def device(self) -> tuple[U64, U64]:
         query, rows, cache = self.query, self.rows, self.caches
         agent = _override(rows.agent, *query.texts("ua"))
         distinct, at = encode(agent)
         devices = cache.devices.of(distinct, self.n)
+        kept = {
+            **dict.fromkeys(("brand", "model"), self.by_scope(lambda rules: rules.privacy.device_model)),
+            **dict.fromkeys(("os_version", "browser_version"), self.by_scope(lambda r: r.privacy.device_versions)),
+        }
         for column, name in DEVICE_COLUMNS.items():
-            self.columns[column] = low([getattr(device, name) for device, _ in devices], at)
+            codes = np.where(kept[name], at, len(devices)) if name in kept else at
+            self.columns[column] = low([*(getattr(device, name) for device, _ in devices), ""], codes)
         bot = np.array([device.bot for device, _ in devices], np.uint8)[at]
         hints, hint_at = encode(_or_else(query.full("uadata"), rows.hints))
         bot |= np.array(cache.hints.of(hints, self.n), np.uint8)[hint_at]
@@ -256,16 +359,19 @@ class _Stages:
         tongues, tongue_at = encode(language)
         first = cache.languages.of(tongues, self.n)
         self.columns["language"] = low([text for text, _ in first], tongue_at)
-        self.columns["resolution"] = self.each_text("res", fields.resolution, fields.UNKNOWN_RESOLUTION)
+        shown = self.by_scope(lambda rules: rules.privacy.resolution)
+        self.columns["resolution"] = self.each_text("res", fields.resolution, fields.UNKNOWN_RESOLUTION, shown)
         tongue_words = np.array([word for _, word in first], np.uint64)[tongue_at]
         return tongue_words, np.array([word for _, word in devices], np.uint64)[at]
 
-    def each_text(self, name: str, rule: Any, default: str) -> pa.DictionaryArray:
+    def each_text(self, name: str, rule: Any, default: str, kept: Flags) -> pa.DictionaryArray:
+        if not kept.any():
+            return low([default], np.zeros(self.n, np.int64))
         values, rows = self.query.values(name)
         distinct, at = encode(values)
         codes = np.zeros(self.n, np.int64)
         codes[rows] = at + 1
-        return low([default, *(rule(decode(text)) for text in distinct)], codes)
+        return low([default, *(rule(decode(text)) for text in distinct)], np.where(kept, codes, 0))
 
     def page(self) -> tuple[tuple[list[str], Codes], Codes]:
         """The page, its own search keyword, and the campaigns of the rows."""
@@ -293,9 +399,12 @@ class _Stages:
             if campaign.name:
                 codes[row] = number.setdefault(campaign, len(number))
         table = list(number)
-        self.campaigns = [table[code] for code in codes.tolist()]
+        splits = np.where(self.by_scope(lambda rules: rules.campaign_splits), codes, 0)
+        self.out.campaign = [table[code].name for code in splits.tolist()]
+        self.campaign_kept = self.by_scope(lambda rules: rules.privacy.campaigns)
+        shown = np.where(self.campaign_kept, codes, 0)
         for position, name in enumerate(Campaign._fields):
-            self.columns[f"campaign_{name}"] = low([campaign[position] for campaign in table], codes)
+            self.columns[f"campaign_{name}"] = low([campaign[position] for campaign in table], shown)
         self.campaign_table = table
         return search, codes
 
@@ -317,7 +426,7 @@ class _Stages:
         self.columns["referrer_url"] = plain(["", *(r.url for r in found)], codes)
         named = campaign > 0
         kind[named] = ReferrerType.CAMPAIGN
-        codes = np.where(named, campaign + n, codes)
+        codes = np.where(named, np.where(self.campaign_kept, campaign + n, 0), codes)
         table = self.campaign_table
         self.columns["referrer_type"] = pa.array(kind)
         self.columns["referrer_name"] = low(["", *(r.name for r in found), *(c.name for c in table)], codes)
@@ -389,8 +498,9 @@ class _Stages:
         query, is_order = self.query, action == ActionType.ECOMMERCE
         order = np.zeros(self.n, np.uint64)
         for text, row in zip(*query.texts("ec_id"), strict=True):
-            if is_order[row]:
-                order[row] = order_ids.order_hash(self.key_of(row), text)
+            rule = self.rules_of(row).privacy.order_ids
+            if is_order[row] and rule is not Orders.DROP:
+                order[row] = order_ids.order_hash(self.kept_key(row, rule is Orders.SITE), text)
         self.columns["order_id"] = pa.array(order)
         lengths = np.zeros(self.n + 1, np.int32)
         flat: tuple[list[Any], ...] = ([], [], [], [])
@@ -425,56 +535,153 @@ class _Stages:
         plugins = np.zeros(self.n, np.uint16)
         for bit, name in enumerate(fields.PLUGINS):
             plugins |= query.is_one(name).astype(np.uint16) << np.uint16(bit)
-        self.columns["plugins"] = pa.array(plugins)
+        self.plugins = plugins
+        kept = self.by_scope(lambda rules: rules.privacy.plugins)
+        self.columns["plugins"] = pa.array(np.where(kept, plugins, np.uint16(0)))
         hour, minute, second = query.integers("h", -1), query.integers("m"), query.integers("s")
         h = np.where((hour >= 0) & (hour < 24), hour, 0)
         m = np.where((minute >= 0) & (minute < 60), minute, 0)
         s = np.where((second >= 0) & (second < 60), second, 0)
         seconds = np.where(hour == -1, -1, h * 3600 + m * 60 + s)
+        unit = self.by_scope(lambda rules: LOCAL_UNIT[rules.privacy.local_time], np.int64)
+        seconds = np.where((unit == 0) | (seconds < 0), -1, seconds // np.maximum(unit, 1) * unit)
         self.columns["local_seconds"] = pa.array(seconds.astype(np.int32))
-        given = (self.rows.flags & Flag.CONSENT) != 0
-        self.columns["consent"] = pa.array((given | query.is_one("consent")).astype(np.uint8))
         view = query.full("pv_id")
         if not pc.all(pc.match_substring_regex(view, "^[0-9a-zA-Z]{0,6}$")).as_py():
             view = pa.array([fields.page_view_id(decode(text)) for text in view.to_pylist()], pa.string())
         self.columns["page_view_id"] = view
         self.out.new_visit = query.is_one("new_visit").tolist()
 
-    def identity(self, masked: U64, language: U64, device: U64) -> None:
-        query, rows, out = self.query, self.rows, self.out
-        config = keyed.hash_columns(self.k0, self.k1, Kind.CONFIG, masked[:, 0], masked[:, 1], device, language)
+    def place(self) -> None:
+        """The place on earth that the request names itself."""
+        query, codes = self.query, np.zeros(self.n, np.int64)
+        number = {location.NOWHERE: 0}
+        if query.given("country"):
+            given: dict[int, dict[str, str]] = {}
+            for name in location.PARAMETERS:
+                for text, row in zip(*query.texts(name), strict=True):
+                    given.setdefault(row, {})[name] = text
+            for row, texts in given.items():
+                place = location.given(texts, int(self.rows.role[row]), self.rules_of(row).privacy.location)
+                codes[row] = number.setdefault(place, len(number))
+        for position, name in enumerate(location.PARAMETERS):
+            self.columns[name] = low([found[position] for found in number], codes)
+
+    def own_fields(self) -> None:
+        """Custom dimensions and variables, where the policy keeps any."""
+        dimensions: dict[int, list[tuple[int, str]]] = {}
+        variables: dict[int, list[custom.Variable]] = {}
+        wanted = [custom.wanted(rules.privacy) if rules is not None else (False, False) for rules in self.rules]
+        if any(dimension for dimension, _ in wanted):
+            for row, given in self.query.dimensions().items():
+                dimensions[row] = custom.dimensions(given, self.rules_of(row), self.keys_of(row))
+        if any(variable for _, variable in wanted):
+            texts: dict[int, dict[str, str]] = {}
+            for name in custom.SCOPES:
+                for text, row in zip(*self.query.texts(name), strict=True):
+                    texts.setdefault(row, {})[name] = text
+            for row, found in texts.items():
+                variables[row] = custom.variables(found, self.rules_of(row), self.keys_of(row))
+        self.columns |= self.lists(("dimension_slot", "dimension_value"), dimensions)
+        self.columns |= self.lists(("variable_scope", "variable_name", "variable_value"), variables)
+
+    def keys_of(self, row: int) -> custom.Keys:
+        return lambda rule: self.kept_key(row, rule is Values.SITE)
+
+    def lists(self, names: tuple[str, ...], rows: Mapping[int, Sequence[tuple[Any, ...]]]) -> dict[str, pa.Array]:
+        """Array columns of tuples by row; rows that are missing have none."""
+        lengths = np.zeros(self.n + 1, np.int32)
+        flat: list[tuple[Any, ...]] = []
+        for row in sorted(rows):
+            lengths[row + 1] = len(rows[row])
+            flat += rows[row]
+        offsets = pa.array(np.cumsum(lengths, dtype=np.int32))
+        out = {}
+        for position, name in enumerate(names):
+            kind = EVENTS.field(name).type
+            values = pa.array([entry[position] for entry in flat], kind.value_type)
+            out[name] = pa.ListArray.from_arrays(offsets, values).cast(kind)
+        return out
+
+    def identity(self, seen: U64, language: U64, device: U64) -> None:
+        rows, out = self.rows, self.out
+        place = (rows.partition << np.uint64(32)) | rows.index.astype(np.uint64)
+        config = self.fingerprint(seen, language, device)
+        each = self.by_scope(lambda rules: rules.privacy.visitor_ids is VisitorIds.REQUEST)
+        if each.any():
+            random = keyed.hash_columns(self.k0, self.k1, Kind.REQUEST, rows.writer, rows.seq, place)
+            config = np.where(each, random, config)
         numbers, named = self.visitor_numbers()
         visitor = np.where(named, keyed.hash_columns(self.k0, self.k1, Kind.VISITOR, numbers), np.uint64(0))
         user = np.zeros(self.n, np.uint64)
-        for text, row in zip(*query.texts("uid"), strict=True):
-            user[row] = user_ids.user_hash(self.key_of(row), text)
-        name = keyed.hash_columns(
-            self.k0,
-            self.k1,
-            Kind.VISIT,
-            rows.writer,
-            rows.seq,
-            (rows.partition << np.uint64(32)) | rows.index.astype(np.uint64),
-        )
-        who = np.where(user > 0, user, np.where(visitor > 0, visitor, config))
+        kept_user, names = user.copy(), np.zeros(self.n, np.int64)
+        texts = [""]
+        for text, row in zip(*self.query.texts("uid"), strict=True):
+            rules = self.rules_of(row)
+            if not rules.reads_ids:
+                continue
+            hashed = user_ids.user_hash(self.key_of(row), text)
+            rule = rules.privacy.user_ids
+            if rule is Values.DROP:
+                visitor[row] = visitor[row] or hashed
+            else:
+                user[row] = hashed
+                lasts = rule is not Values.DAY
+                kept_user[row] = user_ids.user_hash(self.kept_key(row, lasts), text) if lasts else user[row]
+                if rule is Values.KEEP:
+                    names[row] = len(texts)
+                    texts.append(user_ids.clean(text))
+        lasting = self.by_scope(lambda rules: rules.privacy.visitor_ids is VisitorIds.SITE)
+        lasting_users = self.by_scope(lambda rules: rules.privacy.user_ids in (Values.SITE, Values.KEEP))
+        kept_visitor = visitor
+        if lasting.any():
+            s0, s1 = self.site_words(lasting)
+            kept = keyed.hash_columns(s0, s1, Kind.VISITOR, numbers)
+            kept_visitor = np.where(lasting & named, kept, visitor)
+        by_user = (user > 0) & ~(lasting & ~lasting_users & named)
+        who = np.where(by_user, np.where(lasting & lasting_users, kept_user, user), kept_visitor)
         kind = np.where(
-            user > 0, VisitorKind.USER_ID, np.where(visitor > 0, VisitorKind.VISITOR_ID, VisitorKind.CONFIG_ID)
+            by_user, VisitorKind.USER_ID, np.where(visitor > 0, VisitorKind.VISITOR_ID, VisitorKind.CONFIG_ID)
         )
         self.columns |= {
-            "visitor_id": pa.array(who),
+            "visitor_id": pa.array(np.where(who > 0, who, config)),
             "visitor_kind": pa.array(kind.astype(np.uint8)),
             "config_id": pa.array(config),
-            "user_id": pa.array(np.zeros(self.n, np.uint64)),  # not stored under the default policy
+            "user_id": pa.array(kept_user),
+            "user_name": plain(texts, names),
         }
         out.time = rows.time_ms.tolist()
         out.user, out.visitor, out.config = user.tolist(), visitor.tolist(), config.tolist()
+        name = keyed.hash_columns(self.k0, self.k1, Kind.VISIT, rows.writer, rows.seq, place)
         out.visit_name = name.tolist()
 
+    def fingerprint(self, seen: U64, language: U64, device: U64) -> U64:
+        """The config ids, with plugins where the policy asks for it."""
+        fine = self.by_scope(lambda rules: rules.fine)
+        words = seen[:, 0], seen[:, 1], device, language
+        if not fine.any():
+            return keyed.hash_columns(self.k0, self.k1, Kind.CONFIG, *words)
+        finer = keyed.hash_columns(self.k0, self.k1, Kind.CONFIG, *words, self.plugins.astype(np.uint64))
+        if fine.all():
+            return finer
+        return np.where(fine, finer, keyed.hash_columns(self.k0, self.k1, Kind.CONFIG, *words))
+
+    def site_words(self, where: Flags) -> tuple[U64, U64]:
+        """The halves of the permanent keys of the sites of these rows, 0 elsewhere."""
+        words = np.zeros((len(self.rules), 2), np.uint64)
+        for scope in np.unique(self.rows.scope[where]).tolist():
+            row = int(np.flatnonzero(self.rows.scope == scope)[0])
+            words[scope] = keyed.key_words(self.kept_key(row, True))
+        found = words[self.rows.scope]
+        return found[:, 0], found[:, 1]
+
     def visitor_numbers(self) -> tuple[U64, Flags]:
-        """The number of `cid` or `_id`, and which rows have one."""
+        """The number of `cid` or `_id`, and which rows have one that may be read."""
         numbers, named = np.zeros(self.n, np.uint64), np.zeros(self.n, np.bool_)
+        reads = self.by_scope(lambda rules: rules.reads_ids and rules.privacy.visitor_ids is not VisitorIds.DROP)
+        cookies = reads & self.by_scope(lambda rules: not rules.privacy.cookieless)
         values, rows = self.query.values("_id")
-        if len(rows):
+        if len(rows) and cookies.any():
             data, starts, lengths = text_bytes(values)
             found, good = visitor_ids.cookie_column(data, starts, lengths)
             for i in np.flatnonzero(~good & (lengths >= 16)).tolist():  # perhaps percent-encoded
@@ -482,11 +689,20 @@ class _Stages:
                 if number is not None:
                     found[i], good[i] = number, True
             numbers[rows], named[rows] = found, good
+            named &= cookies
         for text, row in zip(*self.query.texts("cid"), strict=True):
             number = visitor_ids.forced(text)
-            if number is not None:
+            if number is not None and reads[row]:
                 numbers[row], named[row] = number, True
         return numbers, named
+
+
+def site_key(rules: Rules, time_ms: int, stamped_ms: int, lookups: Lookups) -> bytes:
+    """The key of a site on the date there of an event; one of before the day before it came is an import's."""
+    day, came = rules.date(time_ms), rules.date(stamped_ms)
+    if day >= came - timedelta(days=1):
+        return keyed.site_day_key(lookups.day_secret(day), rules.site)
+    return keyed.site_day_key(keyed.import_secret(lookups.day_secret(came), day), rules.site)
 
 
 def _override(texts: pa.StringArray, values: list[str], rows: list[int]) -> pa.StringArray:

@@ -27,6 +27,7 @@ ITEMS_BYTES = 256 << 10
 UINT32 = 2**32 - 1
 NO_GOAL = -1
 UNKNOWN_RESOLUTION = "unknown"
+HOUR = 3600  # seconds
 
 _page_view = re.compile(r"[0-9a-zA-Z]{0,6}").match
 _resolution = re.compile(r"[0-9]{1,5}x[0-9]{1,5}").fullmatch
@@ -85,7 +86,7 @@ def _item_text(value: Any, rules: Rules) -> str:
         text = value if isinstance(value, str) else str(value)
     except ValueError:  # an integer of thousands of digits
         return ""
-    return clean_text(text, rules)[0]
+    return clean_text(text, rules, field="item")[0]
 
 
 def items(text: str, rules: Rules) -> Items:

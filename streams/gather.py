@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import packets
-from schemas.packets import BadPacket, Body, Header
+from schemas.packets import BadPacket, Body, Header, Repeat
+from schemas.reasons import Repeated
 from schemas.sites import PolicySet
 from schemas.tables import PacketKind
 from streams.caches import caches
@@ -21,17 +22,20 @@ from streams.overlay import Overlay
 from streams.rules import Rules
 from streams.state import PartitionState
 from streams.surroundings import Lookups
-from streams.verdicts import EARLIEST_MS, LATEST_MS
+from streams.verdicts import EARLIEST_MS, HOW, LATEST_MS
 
 if TYPE_CHECKING:
     from streams.batch import Record
 
+# Identities are held for so long beyond the window, so that events a little out of order need no look-up.
+REPEATS_SLACK_MS = 120_000
+REPEAT_BYTES = 17  # of `Event.repeat`, where it is not empty
 BAD_HEADER = Header(0, 0, 0, 0, bytes(16), 0, 0, 0, b"")
 
 
 @dataclass(slots=True)
 class Packet:
-    """One record, decoded. `watermark_ms` is that after it; `below_ms` what its own events see.
+    """One record, decoded. `watermark_ms` and `repeats_from_ms` are those after it; `below_ms` what its events see.
 
     `first_row` and `count` say where its events are among the rows; only a first packet has any.
     """
@@ -43,6 +47,7 @@ class Packet:
     policies: PolicySet | None
     below_ms: int = 0
     watermark_ms: int = 0
+    repeats_from_ms: int = 0
     first_row: int = 0
     count: int = 0
 
@@ -51,7 +56,9 @@ class Packet:
 class Rows:
     """Events as columns. `packet` counts the batch's packets, `index` is the event's number in its packet.
 
+    `stamped_ms` is the collector's time, not after the broker's; `time_ms` is the same until `cdt` has been read.
     `scope` numbers the pairs of policy version and site in `scopes`; rules are None where the site is unknown.
+    `told`, `told_words` (shape (n, 2)) and `item` (the place in its request) are what `repeats.told` reads.
     """
 
     packet: npt.NDArray[np.int64]
@@ -61,9 +68,15 @@ class Rows:
     partition: npt.NDArray[np.uint64]
     scope: npt.NDArray[np.int64]
     scopes: Sequence[tuple[bytes, Rules | None]]
+    appended_ms: npt.NDArray[np.int64]
+    told: npt.NDArray[np.uint8]
+    told_words: npt.NDArray[np.uint64]
+    item: npt.NDArray[np.uint32]
     received_ms: npt.NDArray[np.int64]
+    stamped_ms: npt.NDArray[np.int64]
     time_ms: npt.NDArray[np.int64]
     site: npt.NDArray[np.uint32]
+    role: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     address: npt.NDArray[np.uint8]
     agent: pa.StringArray
@@ -85,9 +98,15 @@ class Rows:
             self.partition[rows],
             self.scope[rows],
             self.scopes,
+            self.appended_ms[rows],
+            self.told[rows],
+            self.told_words[rows],
+            self.item[rows],
             self.received_ms[rows],
+            self.stamped_ms[rows],
             self.time_ms[rows],
             self.site[rows],
+            self.role[rows],
             self.flags[rows],
             self.address[rows],
             self.agent.take(at),
@@ -140,7 +159,10 @@ def _watermarks(out: Sequence[Packet], rows: Rows, overlays: Mapping[int, Overla
         packet.below_ms = overlay.watermark_ms
         if packet.count:
             overlay.watermark_ms = max(overlay.watermark_ms, next(highest))
-        packet.watermark_ms = overlay.watermark_ms
+        if packet.policies is not None:
+            held = packet.policies.repeat_seconds * 1000 + REPEATS_SLACK_MS
+            overlay.repeats_from_ms = max(overlay.repeats_from_ms, overlay.watermark_ms - held)
+        packet.watermark_ms, packet.repeats_from_ms = overlay.watermark_ms, overlay.repeats_from_ms
 
 
 def _packet(record: Record, overlay: Overlay, lookups: Lookups) -> Packet:
@@ -183,6 +205,10 @@ def _rows(out: Sequence[Packet]) -> Rows:
         name, number = names[pair >> 32], pair & 0xFFFFFFFF
         scopes.append((name, remembered.rules_of(name, number, versions[name])))
     starts = np.cumsum(counts) - counts
+    appended = spread([p.record.appended_ms for _, p, _ in first])
+    stamped = np.minimum(received, appended)
+    items = joined((b.items for _, _, b in first), "<u4")
+    told, told_words = _told(list(chain.from_iterable(b.repeat for _, _, b in first)), items)
     queries = "\n".join([b.query for _, _, b in first])
     return Rows(
         packet=spread([n for n, _, _ in first]),
@@ -192,9 +218,15 @@ def _rows(out: Sequence[Packet]) -> Rows:
         partition=spread([p.record.partition for _, p, _ in first], np.uint64),
         scope=encoded.indices.to_numpy().astype(np.int64),
         scopes=scopes,
+        appended_ms=appended,
+        told=told,
+        told_words=told_words,
+        item=joined((b.index for _, _, b in first), "<u4"),
         received_ms=received,
-        time_ms=np.minimum(received, spread([p.record.appended_ms for _, p, _ in first])),
+        stamped_ms=stamped,
+        time_ms=stamped,
         site=site,
+        role=joined((b.role for _, _, b in first), np.uint8),
         flags=joined((b.flags for _, _, b in first), "<u2"),
         address=joined((b.address for _, _, b in first), np.uint8).reshape(total, 16),
         agent=texts(b.agent for _, _, b in first),
@@ -202,3 +234,16 @@ def _rows(out: Sequence[Packet]) -> Rows:
         hints=texts(b.hints for _, _, b in first),
         query=pc.split_pattern(pa.array([queries]), "\n").flatten() if first else pa.array([], pa.string()),
     )
+
+
+def _told(repeats: list[bytes], items: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    """`repeats.told` of every event."""
+    how, words = np.zeros(len(repeats), np.uint8), np.zeros((len(repeats), 2), np.uint64)
+    at = [row for row, repeat in enumerate(repeats) if len(repeat) == REPEAT_BYTES]
+    if at:
+        rows = np.array(at)
+        found = np.frombuffer(b"".join([repeats[row] for row in at]), np.uint8).reshape(-1, REPEAT_BYTES)
+        key, body = found[:, 0] == ord(Repeat.KEY), (found[:, 0] == ord(Repeat.BODY)) & (items[rows] > 1)
+        how[rows] = np.where(key, HOW[Repeated.KEY], np.where(body, HOW[Repeated.BODY], 0))
+        words[rows] = np.where((key | body)[:, None], np.ascontiguousarray(found[:, 1:]).view("<u8"), np.uint64(0))
+    return how, words

@@ -1,4 +1,5 @@
-"""Keyed 64-bit hashes (SipHash-2-4): every id that is stored is one of these, under the site's key of a day.
+"""Keyed 64-bit hashes (SipHash-2-4): every id that is stored is one of these, under a key of the site's day,
+or, where its policy keeps ids, under the site's permanent key.
 
 A value and a whole column give the same hash: a message is a row of 64-bit words, the first of which says what
 kind of thing is hashed, so that equal bytes of two kinds never meet. A hash is never 0, which means "none".
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from datetime import date
 from enum import IntEnum
 
 import numpy as np
@@ -26,11 +28,25 @@ class Kind(IntEnum):
     ORDER = 3
     CONFIG = 4
     VISIT = 5
+    REPEAT = 6
+    REQUEST = 7
+    DIMENSION = 8
+    VARIABLE = 9
 
 
 def site_day_key(secret: bytes, site: int) -> bytes:
     """The 16-byte key of a site on the date whose secret this is; keys of two sites tell nothing of each other."""
     return hashlib.blake2b(struct.pack("<I", site), digest_size=16, key=secret).digest()
+
+
+def import_secret(secret: bytes, day: date) -> bytes:
+    """The secret of a date for what is imported long after it; it dies with `secret`, that of the import's day."""
+    return hashlib.blake2b(day.isoformat().encode(), digest_size=32, key=secret, person=b"import").digest()
+
+
+def site_key(secret: bytes, site: int) -> bytes:
+    """The 16-byte permanent key of a site, from its secret in the vault."""
+    return hashlib.blake2b(struct.pack("<I", site), digest_size=16, key=secret, person=b"site").digest()
 
 
 def hash_words(key: bytes, kind: Kind, *words: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from infra.service import vault
 from infra.service.vault import Vault
 from schemas.sites import PolicySet
 from streams.policies import Policies
-from streams.surroundings import PolicyMissing, SecretMissing, Surroundings
+from streams.surroundings import Asked, PolicyMissing, RepeatsMissing, SecretMissing, SiteKeyMissing, Surroundings
+from streams.window import Run
 
 
 class Shelf:
@@ -17,6 +19,7 @@ class Shelf:
     def __init__(self, policies: Policies, secrets: Vault) -> None:
         self._policies = policies
         self._vault = secrets
+        self._repeats: dict[int, tuple[Asked, Run]] = {}  # by partition, of one place each
 
     def policies(self, version: bytes) -> PolicySet:
         """The policy set of this version; raises PolicyMissing."""
@@ -32,16 +35,44 @@ class Shelf:
         except vault.SecretMissing:
             raise SecretMissing(date) from None
 
+    def identities(self, asked: Sequence[Asked]) -> list[Run]:
+        """What `hold` was given for these; raises RepeatsMissing."""
+        held = [self._repeats.get(one.partition) for one in asked]
+        found = [answer[1] for one, answer in zip(asked, held, strict=True) if answer and one.within(answer[0])]
+        if len(found) < len(asked):
+            wanted = []
+            for one, answer in zip(asked, held, strict=True):
+                again = answer is not None and one[:3] == answer[0][:3]
+                wanted.append(one.joined(answer[0]) if answer is not None and again else one)
+            raise RepeatsMissing(wanted)
+        return found
+
+    def hold(self, asked: Sequence[Asked], found: Sequence[Run]) -> None:
+        """Take the answers to what was asked; those of an earlier place of the partition are let go."""
+        for one, run in zip(asked, found, strict=True):
+            self._repeats[one.partition] = one, run
+
+    def site_key(self, site: int) -> bytes:
+        """The permanent key of a site; raises SiteKeyMissing."""
+        try:
+            return self._vault.site_key(site)
+        except vault.SecretMissing:
+            raise SiteKeyMissing(site) from None
+
     def fetch(self, missing: Surroundings) -> None:
         """Try to fetch what was missing; raises errors of Kafka, ClickHouse and the vault."""
         if isinstance(missing, PolicyMissing):
             self._policies.fetch(missing.version)
-        elif isinstance(missing, SecretMissing):
+        elif isinstance(missing, SecretMissing | SiteKeyMissing):
             self._vault.refresh()
 
     def prepare(self, maker: str | None) -> None:
-        """Fetch secrets ahead of need; with `maker`, the SQL of still being the maker, make those of days to come."""
+        """Fetch secrets ahead of need; with `maker`, the SQL of still being the maker, make what is missing.
+
+        Missing may be those of days to come, and the keys of sites whose policies keep ids; raises KafkaError too.
+        """
         if maker is None:
             self._vault.refresh()
         else:
-            self._vault.make(condition=maker)
+            self._policies.refresh()
+            self._vault.make(condition=maker, sites=self._policies.sites_with_keys())

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from streams.state import PartitionState, Sequences, Visit
+from streams.window import Run
 
 
 class Overlay:
     """Looks like the state after the packets so far; the state below stays as it was until `commit`."""
 
-    __slots__ = ("_seen", "index", "state", "watermark_ms")
+    __slots__ = ("_seen", "index", "repeats", "repeats_from_ms", "state", "watermark_ms")
 
     def __init__(self, state: PartitionState) -> None:
         self.state = state
         self.index: dict[int, Visit] = {}
         self.watermark_ms = state.watermark_ms
+        self.repeats: list[Run] = []  # identities of stored events
+        self.repeats_from_ms = state.repeats.from_ms
         self._seen: dict[int, Sequences] = {}
 
     def saw(self, writer: int, seq: int) -> bool:
@@ -39,5 +42,8 @@ class Overlay:
         state.seen.update(self._seen)
         state.watermark_ms = self.watermark_ms
         state.index.update(self.index)
+        state.repeats.leave(self.repeats_from_ms)
+        for run in self.repeats:
+            state.repeats.add(*run)
         state.applied += 1
         state.sweep()

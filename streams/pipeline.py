@@ -14,7 +14,8 @@ Per batch (`run`)
  5. The topic's id is still the same, so the records, fetched before, are of this generation.
  6. Of each partition the records that continue it without a gap are taken; those before are stored already, and where
     one is missing the partition is set back.
- 7. The core turns packets into rows. What is missing around it is fetched; a partition that still misses it waits.
+ 7. The core turns packets into rows. What is missing around it is fetched, among it the identities of events so late
+    that memory does not reach back to them; a partition that still misses it waits.
  8. A partition with too many internal errors stops, with an alarm, before anything of the batch is stored.
  9. Rows that are stored already are dropped. The rest is inserted, events, then rejects, then packets, each under the
     condition that all claims of the batch are still the highest; an insert that wrote fewer rows than were sent is
@@ -29,13 +30,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow.compute as pc
 
 from infra.service.clickhouse import Client
 from infra.service.logs import logger
 from infra.service.vault import VaultError
-from schemas.reasons import Rejected
+from schemas.reasons import Rejected, Repeated
 from schemas.tables import PacketKind
 from streams import metrics
 from streams.batch import Outcome, Record, process
@@ -43,10 +45,10 @@ from streams.lookups import Shelf
 from streams.ownership import Ownership
 from streams.partitions import Life, Partition
 from streams.patience import Patience
-from streams.restart import restart, state_before
+from streams.restart import restart, state_before, stored_repeats
 from streams.sink import ERRORS, Rows, Sink
 from streams.stored import Stored, read_back
-from streams.surroundings import Surroundings
+from streams.surroundings import RepeatsMissing, SiteKeyMissing, Surroundings
 from streams.topic_generations import KafkaError
 
 log = logger(__name__)
@@ -132,7 +134,7 @@ class Pipeline:
         maker = self.ownership.condition([first.claim]) if first is not None and first.claim is not None else None
         try:
             self.lookups.prepare(maker)
-        except (*ERRORS, VaultError) as error:
+        except (*ERRORS, KafkaError, VaultError) as error:
             log.warning("secrets_not_fetched", exc_info=error)
 
     def _keep_or_claim(self, mine: Sequence[Partition], starts: Mapping[int, int]) -> dict[int, int]:
@@ -196,15 +198,27 @@ class Pipeline:
     def _process(self, batch: Sequence[Record]) -> Outcome:
         partitions = [self.partitions[number] for number in {record.partition for record in batch}]
         states = {partition.number: partition.state for partition in partitions if partition.state is not None}
-        started = time.monotonic()
-        try:
-            return process(batch, states, self.lookups)
-        except Surroundings as missing:
-            cause = missing
-        finally:
-            metrics.process_seconds.observe(time.monotonic() - started)
-        self.patience.insist("surroundings", lambda: self.lookups.fetch(cause), KafkaError, *ERRORS)
-        return process(batch, states, self.lookups)
+        fetched: set[tuple[object, ...]] = set()
+        while True:  # once for each thing that is missing
+            started = time.monotonic()
+            try:
+                return process(batch, states, self.lookups)
+            except Surroundings as missing:
+                if (what := (type(missing), *vars(missing).values())) in fetched:
+                    raise
+                fetched.add(what)
+                cause = missing
+            finally:
+                metrics.process_seconds.observe(time.monotonic() - started)
+            if isinstance(cause, SiteKeyMissing):
+                self.prepare()  # the owner of partition 0 makes it at once, others wait until that one's next round
+            self.patience.insist("surroundings", partial(self._fetch, cause), KafkaError, *ERRORS)
+
+    def _fetch(self, missing: Surroundings) -> None:
+        if isinstance(missing, RepeatsMissing):
+            self.lookups.hold(missing.asked, stored_repeats(self.client, missing.asked))
+        else:
+            self.lookups.fetch(missing)
 
     def _store(self, batch: Sequence[Record], outcome: Outcome) -> int:
         numbers = {record.partition for record in batch}
@@ -238,6 +252,8 @@ class Pipeline:
 
     def _count(self) -> None:
         metrics.owned.set(sum(p.claim is not None for p in self.partitions.values()))
+        states = [p.state for p in self.partitions.values()]
+        metrics.identities.set(sum(len(state.repeats) for state in states if state is not None))
         reasons = [p.why for p in self.partitions.values() if p.life is Life.STOPPED]
         for reason in set(reasons):
             metrics.stopped.labels(reason).set(reasons.count(reason))
@@ -260,6 +276,8 @@ def _account(rows: Rows) -> None:
     packets = rows.packets
     for outcome in ("stored", "excluded", "rejected"):
         metrics.events.labels(outcome).inc(pc.sum(packets[outcome]).as_py() or 0)
+    for reason in Repeated:
+        metrics.repeated.labels(reason).inc(pc.sum(packets[f"repeats_{reason}"]).as_py() or 0)
     kinds = packets["kind"].to_pylist()
     metrics.copies.inc(kinds.count(PacketKind.COPY))
     metrics.bad.inc(kinds.count(PacketKind.BAD))

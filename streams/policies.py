@@ -31,6 +31,17 @@ class Policies:
             self._sets.move_to_end(version)
         return found
 
+    def refresh(self) -> None:
+        """Read the topic to its end, for the sites that it names; raises KafkaError."""
+        self.fetch(b"")
+
+    def sites_with_keys(self) -> tuple[int, ...]:
+        """The sites that need a permanent key under any set that is known here."""
+        found = {
+            number for one in self._sets.values() for number, site in one.sites.items() if site.privacy.needs_site_key
+        }
+        return tuple(sorted(found))
+
     def fetch(self, wanted: bytes) -> bool:
         """Read the topic to its end; whether `wanted` is known now. Raises KafkaError.
 

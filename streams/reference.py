@@ -8,36 +8,45 @@ runs it (some 100 microseconds per event, and the search is linear in the number
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from schemas import packets, parameters
-from schemas.packets import BadPacket, Event, Flag, Header
-from schemas.reasons import Rejected
+from schemas import moments, packets, parameters
+from schemas.packets import BadPacket, Event, Header, Role
+from schemas.privacy import Consent, LocalTime, Orders, Values, VisitorIds
+from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
-from streams import fields, keyed
-from streams.anonymize import addresses, order_ids, recordings, urls, user_ids, visitor_ids
+from streams import consent, exclusions, fields, keyed, repeats
+from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
 from streams.enrich import actions, campaigns, device, languages, referrers, searches
+from streams.gather import REPEATS_SLACK_MS
 from streams.keyed import Kind
 from streams.rules import Rules
 from streams.state import VISIT_ACTIONS, VISIT_MS, PartitionState, Sequences, Visit
-from streams.surroundings import Lookups, Surroundings
+from streams.surroundings import Asked, Lookups, Surroundings
 from streams.verdicts import (
+    BAD_CDT,
     BAD_CID,
     BAD_TIMINGS,
     EARLIEST_MS,
     INTERNAL_ERROR,
     LATEST_MS,
-    NOT_RECORDED,
+    NO_CONSENT,
     PING_WITHOUT_VISIT,
+    REPEATS,
     Verdict,
     before_parsing,
 )
+from streams.window import Window
 
 Row = dict[str, Any]
 
@@ -65,6 +74,9 @@ class _Partition:
         self.seen = {writer: found.copy() for writer, found in state.seen.items()}
         distinct = {visit[0]: visit for visit in state.index.values()}
         self.visits = [_Visit(*visit) for visit in sorted(distinct.values(), key=lambda visit: visit[2])]
+        self.repeats_from = state.repeats.from_ms
+        held = zip(*(column.tolist() for column in state.repeats.rows()), strict=True)
+        self.identities = [((high, low), at) for high, low, at in held]
 
     def find(self, key: int, cutoff: int) -> _Visit | None:
         """The open visit with this hash that acted last; of equals the one touched last."""
@@ -86,6 +98,10 @@ class _Partition:
                     index[key] = value
         self.state.index, self.state.seen = index, self.seen
         self.state.watermark_ms = self.watermark
+        high, low, at = ([row[n] for row in ((*name, at) for name, at in self.identities)] for n in range(3))
+        self.state.repeats = Window.of(
+            self.repeats_from, np.array(high, np.uint64), np.array(low, np.uint64), np.array(at, np.int64)
+        )
         self.state.applied += 1
 
 
@@ -128,7 +144,9 @@ def _record(
         "appended_at": record.appended_ms,
         "watermark": partition.watermark,
     }
-    entry |= dict.fromkeys(PACKETS.names[PACKETS.names.index("received") :], 0)
+    entry |= dict.fromkeys(PACKETS.names[PACKETS.names.index("received") : PACKETS.names.index("repeats_from")], 0)
+    entry["repeats_from"] = partition.repeats_from
+    entry |= {name: [] for name in PACKETS.names[PACKETS.names.index("repeats_site") :]}
     ledger.append(entry)
     try:
         header = packets.header(record.value)
@@ -149,6 +167,7 @@ def _record(
     policies = lookups.policies(header.policy)
     partition.seen.setdefault(header.writer, Sequences()).add(header.seq)
     cutoff = partition.watermark - VISIT_MS
+    repeated: Counter[tuple[int, str]] = Counter()
     for index in range(header.count):
         event = columns.event(index)
         if EARLIEST_MS <= event.received_ms < LATEST_MS:
@@ -163,14 +182,24 @@ def _record(
         if not isinstance(result, Verdict):
             entry["stored"] += 1
             events.append(place | name | {"index": index, "policy_version": header.policy} | result)
-        elif result.excluded:
+        elif isinstance(result.reason, Excluded):
             entry["excluded"] += 1
+        elif isinstance(result.reason, Repeated):
+            entry[f"repeats_{result.reason}"] += 1
+            repeated[event.site, str(result.reason)] += 1
         else:
             entry["rejected"] += 1
             reject = {"index": index, "site_id": event.site, "reason": result.reason, "field": result.field}
             reject |= {"received_at": max(0, min(LATEST_MS, event.received_ms)), "size": len(event.query)}
             rejects.append(place | name | reject)
     entry["watermark"] = partition.watermark
+    held = max([policy.repeat_seconds for policy in policies.sites.values()], default=0) * 1000
+    partition.repeats_from = max(partition.repeats_from, partition.watermark - held - REPEATS_SLACK_MS)
+    entry["repeats_from"] = partition.repeats_from
+    for (site, reason), count in sorted(repeated.items()):
+        entry["repeats_site"].append(site)
+        entry["repeats_reason"].append(reason)
+        entry["repeats_count"].append(count)
 
 
 def _event(
@@ -186,32 +215,57 @@ def _event(
     time = min(event.received_ms, record.appended_ms)
     policy = policies.of(event.site)
     time_ok = EARLIEST_MS <= event.received_ms < LATEST_MS and time >= EARLIEST_MS
-    verdict = before_parsing(policy is not None, time_ok, event.flags)
+    verdict = before_parsing(policy.privacy if policy is not None else None, time_ok, event.flags)
     if verdict is not None or policy is None:
         assert verdict is not None
         return verdict
     given = parameters.parse(event.query)
-    if parameters.integer(given.get("rec")) != 1:
-        return NOT_RECORDED
+    rules = Rules.of(event.site, policy)
+    rec, bots = (parameters.integer(given.get(name)) == 1 for name in ("rec", "bots"))
+    if (verdict := exclusions.verdict(event, given, rec, bots, rules.exclusions)) is not None:
+        return verdict
+    agreed = consent.of_action(given.get("consent", ""), event.flags)
+    if policy.privacy.consent is Consent.REQUIRED and agreed != consent.GIVEN:
+        return NO_CONSENT
+    said = moments.said(given.get("cdt", ""), given.get("cdo", ""), event.received_ms)
+    if moments.age(said, event.received_ms) >= moments.DAY_SECONDS and event.role < Role.WRITE:
+        return BAD_CDT
+    stamped, time = time, min(time, moments.granted(said, event.received_ms))
     if given.get("cid") and visitor_ids.forced(given["cid"]) is None:
         return BAD_CID
     timings = {name: parameters.integer(given.get(name)) for name in fields.TIMINGS}
     for name, value in timings.items():
         if value < 0:
             return BAD_TIMINGS[name]
-    rules = Rules.of(event.site, policy)
-    masked = addresses.mask(event.address, rules.mask_bytes)
-    key = keyed.site_day_key(lookups.day_secret(rules.date(time)), event.site)
+    repeat = _repeat_identity(event, given, record, rules.repeat_ms)
+    names = _names(repeat, event, rules.repeat_ms, lookups) if repeat else []
+    if repeat and _repeated(event, names, rules.repeat_ms, record, partition, lookups):
+        return REPEATS[repeat[0]]
+    rules = rules.of_consent(agreed)
+    privacy = rules.privacy
+    day, came = rules.date(time), rules.date(stamped)
+    imported = day < came - timedelta(days=1)
+    secret = lookups.day_secret(came if imported else day)
+    secret = keyed.import_secret(secret, day) if imported else secret
+    key = keyed.site_day_key(secret, event.site)
     row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
-    row |= {"address": addresses.text(masked), "country": "", "region": "", "city": "", "repeat_id": bytes(16)}
-    config = _device(row, event, given, masked, key)
-    removed, campaign = _content(row, given, rules, key, timings)
+    masked = addresses.mask(event.address, privacy.mask_bytes)
+    row["address"] = addresses.stored(masked, privacy.mask_bytes)
+    row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)
+    row |= location.given(given, event.role, privacy.location)._asdict()
+    seen = addresses.mask(event.address, rules.fingerprint_mask)
+    config = _device(row, event, given, seen, key, rules)
+    if privacy.visitor_ids is VisitorIds.REQUEST:
+        config = keyed.hash_words(key, Kind.REQUEST, header.writer, header.seq, record.partition << 32 | index)
+
+    def kept_key(site: bool) -> bytes:
+        return keyed.site_key(lookups.site_key(event.site), event.site) if site else key
+
+    removed, campaign = _content(row, given, rules, kept_key, timings)
+    _custom(row, given, rules, kept_key)
     row["parameters_removed"] = min(65_535, removed + recordings.count(event.query))
-    row["consent"] = int(bool(event.flags & Flag.CONSENT) or parameters.integer(given.get("consent")) == 1)
-    user = user_ids.user_hash(key, given.get("uid", ""))
-    visitor = visitor_ids.visitor_hash(key, given)
-    kind = VisitorKind.USER_ID if user else VisitorKind.VISITOR_ID if visitor else VisitorKind.CONFIG_ID
-    row |= {"visitor_id": user or visitor or config, "visitor_kind": kind, "config_id": config, "user_id": 0}
+    row["consent"] = agreed
+    user, visitor = _identity(row, given, rules, config, key, kept_key)
     visit = _visit(partition, cutoff, time, user, visitor, config, campaign, row["action_type"], given)
     if visit is None:
         return PING_WITHOUT_VISIT
@@ -226,6 +280,8 @@ def _event(
     visit.position += row["action_type"] != ActionType.PING
     visit.pageviews += row["action_type"] == ActionType.PAGE_VIEW
     partition.touch(visit)
+    if names:
+        partition.identities.append((names[0], event.received_ms))
     return row | {
         "visit_id": visit.id,
         "visit_start": visit.start,
@@ -238,6 +294,57 @@ def _event(
         "visit_last": visit.last,
         "gap_ms": gap,
     }
+
+
+def _repeat_identity(
+    event: Event, given: Mapping[str, str], record: Record, window: int
+) -> tuple[Repeated, tuple[int, ...]] | None:
+    """What tells a repeat of this event, and the words that are hashed for it."""
+    age = record.appended_ms - event.received_ms
+    if not window or not -repeats.AHEAD_MS <= age <= repeats.BEHIND_MS:
+        return None
+    how, *words = repeats.told(event.repeat, event.items)
+    time = all(given.get(name) for name in ("h", "m", "s"))
+    if how == repeats.KEY:
+        return Repeated.KEY, (how, *words, event.index, 0, 0)
+    if (given.get("r") or given.get("rand")) and (time or given.get("pv_id")):
+        sender = repeats.agent_word(event.agent), *struct.unpack("<QQ", event.address)
+        return Repeated.RANDOM, (repeats.RANDOM, *repeats.text_words(event.query), *sender)
+    return (Repeated.BODY, (how, *words, event.index, 0, 0)) if how else None
+
+
+def _names(
+    identity: tuple[Repeated, tuple[int, ...]], event: Event, window: int, lookups: Lookups
+) -> list[tuple[int, int]]:
+    """The identity under the key of the event's day, and under that of a day that is near."""
+    into = event.received_ms % repeats.DAY_MS
+    side = -1 if into < window else 1 if repeats.DAY_MS - into <= window else 0
+    found = []
+    for days in dict.fromkeys((0, side)):
+        day = datetime.fromtimestamp(event.received_ms // 1000, UTC).date() + timedelta(days=days)
+        key = keyed.site_day_key(lookups.day_secret(day), event.site)
+        high, low = (keyed.hash_words(key, Kind.REPEAT, half, *identity[1]) for half in (0, 1))
+        found.append((high, low))
+    return found
+
+
+def _repeated(
+    event: Event,
+    names: Sequence[tuple[int, int]],
+    window: int,
+    record: Record,
+    partition: _Partition,
+    lookups: Lookups,
+) -> bool:
+    at = event.received_ms
+    held = list(partition.identities)
+    if at - window <= partition.state.repeats.from_ms:
+        place = record.partition, record.generation, record.offset
+        high = frozenset(high for high, _ in names)
+        (run,) = lookups.identities([Asked(*place, frozenset([event.site]), high, at - window, at + window)])
+        stored = zip(*(column.tolist() for column in run), strict=True)
+        held += [((high, low), moment) for high, low, moment in stored]
+    return any(name in names and abs(moment - at) <= window for name, moment in held)
 
 
 def _visit(
@@ -274,7 +381,7 @@ def _visit(
     return _Visit(0, 0, 0, 0, 0, campaign, visitor, user, config)
 
 
-def _device(row: Row, event: Event, given: Mapping[str, str], masked: bytes, key: bytes) -> int:
+def _device(row: Row, event: Event, given: Mapping[str, str], seen: bytes, key: bytes, rules: Rules) -> int:
     agent = given.get("ua", "")
     found = device.describe(agent if agent.strip() else event.agent)
     tongue = given.get("lang", "")
@@ -282,21 +389,71 @@ def _device(row: Row, event: Event, given: Mapping[str, str], masked: bytes, key
     hints = given.get("uadata") or parameters.decode(event.hints)
     row |= {
         "device_type": found.type,
-        "device_brand": found.brand,
-        "device_model": found.model,
+        "device_brand": found.brand if rules.privacy.device_model else "",
+        "device_model": found.model if rules.privacy.device_model else "",
         "os": found.os,
-        "os_version": found.os_version,
+        "os_version": found.os_version if rules.privacy.device_versions else "",
         "browser": found.browser,
-        "browser_version": found.browser_version,
+        "browser_version": found.browser_version if rules.privacy.device_versions else "",
         "bot": found.bot | device.headless_hint(hints),
         "language": language,
-        "resolution": fields.resolution(given.get("res", "")),
+        "resolution": fields.resolution(given.get("res", "")) if rules.privacy.resolution else "unknown",
     }
-    return visitor_ids.config_hash(key, masked, found.fingerprint, language)
+    plugins = _plugins(given) if rules.fine else None
+    return visitor_ids.config_hash(key, seen, found.fingerprint, language, plugins)
+
+
+def _plugins(given: Mapping[str, str]) -> int:
+    return sum((parameters.integer(given.get(name)) == 1) << bit for bit, name in enumerate(fields.PLUGINS))
+
+
+def _identity(
+    row: Row, given: Mapping[str, str], rules: Rules, config: int, key: bytes, kept_key: Callable[[bool], bytes]
+) -> tuple[int, int]:
+    """The day-keyed hashes of user and visitor; the row gets what is stored of them."""
+    privacy = rules.privacy
+    text = given.get("uid", "") if rules.reads_ids else ""
+    user = user_ids.user_hash(key, text)
+    kept_user, number = 0, None
+    if rules.reads_ids and privacy.visitor_ids is not VisitorIds.DROP:
+        number = visitor_ids.named(given, privacy.cookieless)
+    visitor = visitor_ids.visitor_hash(key, number)
+    user_lasts = privacy.user_ids in (Values.SITE, Values.KEEP)
+    if privacy.user_ids is Values.DROP:
+        user, visitor = 0, visitor or user
+    elif user:
+        kept_user = user_ids.user_hash(kept_key(user_lasts), text)
+    who, kind = config, VisitorKind.CONFIG_ID
+    if privacy.visitor_ids is VisitorIds.SITE:
+        if user and user_lasts:
+            who, kind = kept_user, VisitorKind.USER_ID
+        elif visitor:
+            who = visitor if number is None else visitor_ids.visitor_hash(kept_key(True), number)
+            kind = VisitorKind.VISITOR_ID
+        elif user:
+            who, kind = user, VisitorKind.USER_ID
+    elif user or visitor:
+        who, kind = user or visitor, VisitorKind.USER_ID if user else VisitorKind.VISITOR_ID
+    row |= {"visitor_id": who, "visitor_kind": kind, "config_id": config, "user_id": kept_user}
+    row["user_name"] = user_ids.clean(text) if privacy.user_ids is Values.KEEP else ""
+    return user, visitor
+
+
+def _custom(row: Row, given: Mapping[str, str], rules: Rules, kept_key: Callable[[bool], bytes]) -> None:
+    def keys(rule: Values) -> bytes:
+        return kept_key(rule is Values.SITE)
+
+    slots = {int(match[1]): text for name, text in given.items() if (match := custom.dimension_name(name))}
+    dimensions = custom.dimensions(slots, rules, keys)
+    variables = custom.variables(given, rules, keys)
+    row["dimension_slot"] = [slot for slot, _ in dimensions]
+    row["dimension_value"] = [value for _, value in dimensions]
+    for field in custom.Variable._fields:
+        row[f"variable_{field}"] = [getattr(variable, field) for variable in variables]
 
 
 def _content(
-    row: Row, given: Mapping[str, str], rules: Rules, key: bytes, timings: Mapping[str, int]
+    row: Row, given: Mapping[str, str], rules: Rules, kept_key: Callable[[bool], bytes], timings: Mapping[str, int]
 ) -> tuple[int, str]:
     """Page, action, referrer and order; how many parameters the rules removed, and the campaign's name."""
     removed = 0
@@ -323,7 +480,8 @@ def _content(
     direct = campaigns.of_request(given)
     campaign = direct if direct.name else campaign
     row |= {"url": url, "url_host": host, "url_path": path}
-    row |= {f"campaign_{name}": value for name, value in campaign._asdict().items()}
+    shown = campaign if rules.privacy.campaigns else campaigns.NONE
+    row |= {f"campaign_{name}": value for name, value in shown._asdict().items()}
 
     referrer = referrers.classify(given.get("urlref", ""), rules)
     if referrer.host and referrer.host == own:
@@ -332,8 +490,8 @@ def _content(
     row |= {"referrer_type": referrer.type, "referrer_name": referrer.name, "referrer_keyword": referrer.keyword}
     row["referrer_url"] = referrer.url
     if campaign.name:
-        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": campaign.name}
-        row["referrer_keyword"] = campaign.term
+        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": shown.name}
+        row["referrer_keyword"] = shown.term
 
     texts = {
         name: text(name)
@@ -360,8 +518,15 @@ def _content(
     def only(kind: ActionType, value: Any, otherwise: Any = "") -> Any:
         return value if action == kind else otherwise
 
+    local = fields.local_seconds(number("h", -1), number("m"), number("s"))
+    if rules.privacy.local_time is LocalTime.HOUR and local >= 0:
+        local -= local % 3600
+    local = -1 if rules.privacy.local_time is LocalTime.DROP else local
     event, content, search = ActionType.EVENT, ActionType.CONTENT, ActionType.SITE_SEARCH
     order, viewed = ActionType.ECOMMERCE, ActionType.PAGE_VIEW
+    order_id, keeps = 0, rules.privacy.order_ids
+    if action == order and keeps is not Orders.DROP:
+        order_id = order_ids.order_hash(kept_key(keeps is Orders.SITE), given.get("ec_id", ""))
     row |= {
         "action_type": action,
         "title": "" if linked else texts["action_name"],
@@ -378,11 +543,11 @@ def _content(
         "content_piece": only(content, texts["c_p"]),
         "content_target": only(content, texts["c_t"]),
         "content_interaction": only(content, texts["c_i"]),
-        "plugins": sum((number(name) == 1) << bit for bit, name in enumerate(fields.PLUGINS)),
-        "local_seconds": fields.local_seconds(number("h", -1), number("m"), number("s")),
+        "plugins": _plugins(given) if rules.privacy.plugins else 0,
+        "local_seconds": local,
         "goal_id": goal if action in (order, ActionType.GOAL) else fields.NO_GOAL,
         "revenue": parameters.decimal(given.get("revenue")) if action in (order, ActionType.GOAL) else 0.0,
-        "order_id": only(order, order_ids.order_hash(key, given.get("ec_id", "")), 0),
+        "order_id": only(order, order_id, 0),
     }
     for parameter, name in fields.MONEY.items():
         row[name] = only(order, parameters.decimal(given.get(parameter)), 0.0)
@@ -391,4 +556,4 @@ def _content(
     for parameter, name in fields.TIMINGS.items():
         value = timings[parameter]
         row[name] = only(viewed, value if value <= fields.TIMING_LIMIT else 0, 0)
-    return removed, campaign.name
+    return removed, campaign.name if rules.campaign_splits else ""

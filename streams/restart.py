@@ -6,20 +6,27 @@ The restart offset is the lowest offset of the current topic id, at or above the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from infra.service.clickhouse import Client
 from infra.service.logs import logger
 from schemas.tables import PacketKind
 from streams import metrics
+from streams.repeats import unpacked
 from streams.state import VISIT_MS, VISIT_STATE_COLUMNS, PartitionState
 from streams.stored import islands
+from streams.surroundings import Asked
+from streams.window import Run, Window
 
 log = logger(__name__)
 
 RANGES_LOGGED = 20
+QUERY_BYTES = 16 << 20  # of a look-up; it names every late event of a batch
 _moments = {"visit_start", "visit_last"}
+_high = "reinterpretAsUInt64(substring(repeat_id, 1, 8))"
 _place = "(generation, `offset`, `index`)"
 
 
@@ -52,9 +59,42 @@ def restart(client: Client, partition: int, generation: int, log_start: int) -> 
 def state_before(client: Client, partition: int, generation: int, offset: int) -> PartitionState:
     """The state of a partition before place (generation, offset); what is selected is said in `streams.state`."""
     before = f"`partition` = {partition} AND (generation, `offset`) < ({generation}, {offset})"
-    highest = client.query(f"SELECT toUnixTimestamp64Milli(max(watermark)) FROM packets WHERE {before}")
-    watermark_ms = max(int(highest.result_rows[0][0]), 0)
-    return PartitionState.from_rows(watermark_ms, _visits(client, before, watermark_ms), _seen(client, before))
+    highest = client.query(
+        "SELECT toUnixTimestamp64Milli(max(watermark)), toUnixTimestamp64Milli(max(repeats_from)) "
+        f"FROM packets WHERE {before}"
+    )
+    watermark_ms, from_ms = (max(int(value), 0) for value in highest.result_rows[0])
+    return PartitionState.from_rows(
+        watermark_ms,
+        _visits(client, before, watermark_ms),
+        _seen(client, before),
+        Window.of(from_ms, *_identities(client, f"{before} AND received_at > {_moment(from_ms)}")),
+    )
+
+
+def stored_repeats(client: Client, asked: Sequence[Asked]) -> list[Run]:
+    """For each of these its identities among the stored rows, by one query."""
+    places = []
+    for one in asked:
+        sites, high = (", ".join(map(str, sorted(numbers))) for numbers in (one.sites, one.high))
+        places.append(
+            f"(`partition` = {one.partition} AND (generation, `offset`) < ({one.generation}, {one.offset}) "
+            f"AND site_id IN ({sites}) AND received_at BETWEEN {_moment(one.first_ms)} AND {_moment(one.last_ms)} "
+            f"AND {_high} IN ({high}))"
+        )
+    metrics.repeat_lookups.inc()
+    high, low, at, partition = _identities(client, " OR ".join(places), "`partition`")
+    return [Run(*(column[partition == one.partition] for column in (high, low, at))) for one in asked]
+
+
+def _identities(client: Client, where: str, *more: str) -> tuple[Any, ...]:
+    """Columns high, low and moment (ms) of the rows that have an identity, and those asked for beside them."""
+    columns = ", ".join(("repeat_id", "toUnixTimestamp64Milli(received_at) AS at", *more))
+    rows = client.query_arrow(
+        f"SELECT {columns} FROM events WHERE ({where}) AND {_high} != 0", settings={"max_query_size": QUERY_BYTES}
+    )
+    ids = b"".join(rows["repeat_id"].to_pylist())
+    return (*unpacked(ids), *(rows[name].to_numpy() for name in rows.column_names[1:]))
 
 
 def _visits(client: Client, before: str, watermark_ms: int) -> list[tuple[object, ...]]:

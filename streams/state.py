@@ -1,4 +1,4 @@
-"""What a worker holds of one partition between batches: watermark, open visits, the names seen.
+"""What a worker holds of one partition between batches: watermark, open visits, names seen, identities of repeats.
 
 It is a function of the stored rows before a place, so it needs no changelog. The watermark is the highest
 `received_at` of the packets below, each clamped to the broker's time of its record. A visit is open while its
@@ -14,6 +14,8 @@ To build the state before place R = (generation, offset) of partition p:
    `visit_last > watermark - 30 min` (and, which follows and prunes, `time > watermark - 60 min`),
    one row per `visit_id`: each of `VISIT_STATE_COLUMNS` as argMax over the place (generation, offset, index),
    in the order of that tuple. Times are milliseconds as integers.
+4. `repeats`: with `from_ms` the highest `repeats_from` of the rows of `packets` of p before R (0 where there are
+   none), of the rows of `events` of p before R with `received_at > from_ms` and a `repeat_id` that is not zeros, both.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
+
+from streams.window import Window
 
 VISIT_MS = 1_800_000  # Matomo's visit_standard_length
 VISIT_ACTIONS = 10_000  # after so many actions a new visit begins
@@ -114,12 +118,13 @@ class PartitionState:
     they are swept out now and then.
     """
 
-    __slots__ = ("_swept", "applied", "index", "seen", "watermark_ms")
+    __slots__ = ("_swept", "applied", "index", "repeats", "seen", "watermark_ms")
 
     def __init__(self) -> None:
         self.watermark_ms = 0
         self.index: dict[int, Visit] = {}
         self.seen: dict[int, Sequences] = {}
+        self.repeats = Window()
         self.applied = 0  # batches; tells an outcome that it is out of date
         self._swept = 0
 
@@ -129,10 +134,12 @@ class PartitionState:
         watermark_ms: int,
         visits: Iterable[tuple[Any, ...]],
         seen: Iterable[tuple[int, int, int]],
+        repeats: Window | None = None,
     ) -> PartitionState:
         """The state before a place, from stored rows; see the module's text for what to select."""
         state = cls()
         state.watermark_ms = watermark_ms
+        state.repeats = repeats if repeats is not None else Window()
         cutoff = watermark_ms - VISIT_MS
         for row in sorted(visits, key=lambda row: (row[2], *row[9:12])):  # latest action, then place
             visit: Visit = tuple(row[:9])
@@ -157,6 +164,7 @@ class PartitionState:
             isinstance(other, PartitionState)
             and self.watermark_ms == other.watermark_ms
             and self.seen == other.seen
+            and self.repeats == other.repeats
             and self.open() == other.open()
         )
 

@@ -9,15 +9,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.reasons import Rejected
+from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.tables import PacketKind
 from streams import visits
 from streams.describe import Description
 from streams.gather import Gathered, Packet
-from streams.verdicts import VERDICTS
+from streams.verdicts import NUMBER, REPEATS, VERDICTS, Verdict
 from streams.visits import Followed
 
 LATEST_MS = 4_102_444_800_000
+FATES = ("stored", "excluded", "rejected", *(f"repeats_{reason}" for reason in Repeated))
 
 
 def events(
@@ -60,10 +61,10 @@ def _events(gathered: Gathered, piece: Description, steps: Followed, schema: pa.
     out["index"] = pa.array(table.index[rows])
     out["site_id"] = pa.array(table.site[rows])
     out["received_at"] = _moment(table.received_ms[rows])
-    out["time"] = _moment(table.time_ms[rows])
+    out["time"] = _moment(np.array(piece.time, np.int64)[stored])
     n = len(rows)
     out["shard"] = pa.array(np.zeros(n, np.uint16))
-    out["repeat_id"] = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(bytes(16 * n))])
+    out["repeat_id"] = piece.repeats.take(stored).packed()
     for name, column in visits.columns(steps).items():
         kind = schema.field(name).type
         if pa.types.is_dictionary(kind):
@@ -99,7 +100,7 @@ def rejects(
     for piece in pieces:
         for position in np.flatnonzero(piece.verdict).tolist():
             verdict = VERDICTS[piece.verdict[position]]
-            if verdict is None or verdict.excluded:
+            if verdict is None or not verdict.rejected:
                 continue
             row = int(piece.rows[position])
             number, index = int(rows.packet[row]), int(rows.index[row])
@@ -129,15 +130,16 @@ def packets(
 ) -> pa.Table:
     """One row per record: the ledger."""
     n = len(gathered.packets)
-    counts = np.zeros((3, n), np.int64)  # stored, excluded, rejected
-    fate = np.array([0 if v is None else 1 if v.excluded else 2 for v in VERDICTS])
+    counts = np.zeros((len(FATES), n), np.int64)
+    fate = np.array([FATES.index(_fate(verdict)) for verdict in VERDICTS])
+    by_site = _repeats(gathered, pieces)
     for piece in pieces:
         where = gathered.rows.packet[piece.rows]
         np.add.at(counts, (fate[piece.verdict], where), 1)
     rows = []
     for number, packet in enumerate(gathered.packets):
         record, header = packet.record, packet.header
-        stored, excluded, rejected = counts[:, number].tolist()
+        sites = by_site.get(number, {})
         bad = packet.kind == PacketKind.BAD
         rows.append(
             {
@@ -152,12 +154,36 @@ def packets(
                 "appended_at": record.appended_ms,
                 "watermark": packet.watermark_ms,
                 "received": packet.count,
-                "stored": stored,
-                "excluded": excluded,
-                "rejected": rejected,
-                "repeats_key": 0,
-                "repeats_random": 0,
-                "repeats_body": 0,
+                **dict(zip(FATES, counts[:, number].tolist(), strict=True)),
+                "repeats_from": packet.repeats_from_ms,
+                "repeats_site": [site for site, _ in sites],
+                "repeats_reason": [reason for _, reason in sites],
+                "repeats_count": list(sites.values()),
             }
         )
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _fate(verdict: Verdict | None) -> str:
+    """The column of `packets` in which an event is counted."""
+    if verdict is None:
+        return "stored"
+    if isinstance(verdict.reason, Repeated):
+        return f"repeats_{verdict.reason}"
+    return "excluded" if isinstance(verdict.reason, Excluded) else "rejected"
+
+
+def _repeats(gathered: Gathered, pieces: Sequence[Description]) -> dict[int, dict[tuple[int, str], int]]:
+    """Of each packet that has any: how many repeats by site and reason, in this order."""
+    found: dict[tuple[int, int, str], int] = {}
+    for reason, verdict in REPEATS.items():
+        for piece in pieces:
+            rows = piece.rows[piece.verdict == NUMBER[verdict]]
+            names = gathered.rows.packet[rows].tolist(), gathered.rows.site[rows].tolist()
+            for number, site in zip(*names, strict=True):
+                name = (number, site, str(reason))
+                found[name] = found.get(name, 0) + 1
+    out: dict[int, dict[tuple[int, str], int]] = {}
+    for (number, site, reason_), count in sorted(found.items()):
+        out.setdefault(number, {})[site, reason_] = count
+    return out

@@ -59,11 +59,16 @@ class _Failed(Exception):
 
 
 def follow(gathered: Gathered, pieces: Sequence[Description]) -> list[Followed]:
-    """The visits of all kept rows, in order; verdicts of heartbeats without a visit are written into the pieces."""
+    """The visits of all kept rows, in order.
+
+    Verdicts of heartbeats without a visit, and of repeats of events of the same batch, are written into the pieces.
+    """
     broken: set[tuple[int, int]] = set()
     while True:
         for overlay in gathered.overlays.values():
             overlay.forget_visits()
+        for piece in pieces:
+            piece.doubts.stored.clear()
         try:
             out = [_piece(gathered, piece, number, broken) for number, piece in enumerate(pieces)]
         except _Failed as failure:
@@ -106,6 +111,7 @@ def _packet(
     changed = overlay.index
     look_changed, look_below = changed.get, overlay.state.index.get
     add, add_gap = found.append, gaps.append
+    doubts = piece.doubts if piece.doubts.rows else None
     cut = slice(span.start, span.stop)
     position = span.start
     try:
@@ -121,6 +127,9 @@ def _packet(
             strict=True,
         ):
             if failed and position in failed:
+                continue
+            if doubts is not None and (repeated := doubts.verdict(position)):
+                lost[position] = repeated
                 continue
             visit = None
             if user:
@@ -180,6 +189,8 @@ def _packet(
                     changed[user] = visit
             add(visit)
             add_gap(gap)
+            if doubts is not None:
+                doubts.keep(position)
     except MemoryError:
         raise
     except Exception as error:

@@ -1,6 +1,6 @@
-"""What tests share: one real broker and one real engine per test run, unique topics and database per test.
+"""What tests share: one real broker and one real engine per test process, unique topics and database per test.
 
-The tests run one after another: on two cores a broker and an engine leave nothing for a second test process.
+`./run test` runs a process a core, and all tests of a file in one of them; plain pytest runs one after another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Starter = Callable[..., Service]
 
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A Kafka broker and the front over the embedded engine, for the whole test run."""
+    """A Kafka broker and the front over the embedded engine, for as long as this test process runs."""
     folder = tmp_path_factory.mktemp("stack")
     with Stack(isolated(folder), ["kafka", "front"], owned=True) as stack:
         yield stack

@@ -103,8 +103,11 @@ class Services:
 
     def start(self, role: str, settings: Settings, *, wait: bool = True) -> Service:
         """Starts the first process of a role (collector, worker)."""
-        part = parts(settings, [role])[0]
-        log = self._folder / f"{role}-{len(self._started)}.log"
+        return self.run(parts(settings, [role])[0], settings, wait=wait)
+
+    def run(self, part: Part, settings: Settings, *, wait: bool = True) -> Service:
+        """Starts one process of several of a role."""
+        log = self._folder / f"{part.name}-{len(self._started)}.log"
         service = Service(part, settings, log)
         self._started.append(service)
         return service.start(wait=wait)

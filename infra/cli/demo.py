@@ -98,6 +98,7 @@ def lines(figures: Figures, seconds: float, kept: bool) -> list[str]:
         f"stored           {books.stored:,}",
         f"excluded         {books.excluded:,}",
         f"rejected         {books.rejected:,}",
+        f"repeats          {books.repeats:,} (sent again, and dropped)",
         f"lost             {books.lost:,}",
         f"doubled          {books.doubled:,}",
         f"unexplained      {books.unexplained:,}",
@@ -144,9 +145,9 @@ def _video(job: VideoJob) -> list[str]:
 def summary(figures: Figures, seconds: float) -> dict[str, object]:
     """The outcome for programs."""
     books = figures.books
-    names = ("sent", "acknowledged", "stored", "excluded", "rejected", "lost", "doubled", "unexplained")
+    names = ("sent", "acknowledged", "stored", "excluded", "rejected", "repeats", "lost", "doubled")
     return {
-        "events": {name: getattr(books, name) for name in (*names, "refused", "unknown")},
+        "events": {name: getattr(books, name) for name in (*names, "unexplained", "refused", "unknown")},
         "latency_ms": {name: figures.steady_ms[name] for name in ("p50", "p99")},
         "burst_latency_ms": {name: figures.burst_ms[name] for name in ("p50", "p99")},
         "videos": figures.videos.as_dict(),

@@ -57,7 +57,8 @@ def command(
             if keep:
                 progress.say(f"everything is kept in {place}")
         figures = found.as_dict()
-        keys = ("sent", "acknowledged", "unknown", "stored", "excluded", "rejected", "lost", "doubled", "unexplained")
+        fates = ("stored", "excluded", "rejected", "repeats")
+        keys = ("sent", "acknowledged", "unknown", *fates, "lost", "doubled", "unexplained")
         text = ", ".join(f"{key} {figures[key]:,}" for key in keys)
         typer.echo(f"{name}, {found.kills} kills and pauses in {found.seconds:.0f} s: {text}", err=as_json)
         if as_json:

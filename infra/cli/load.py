@@ -32,6 +32,7 @@ def command(
     connections: Annotated[int, typer.Option(min=1, max=10_000, help="Connections, one request on each.")] = 256,
     bulk: Annotated[float, typer.Option(min=0, max=1, help="Share of the events that are sent in bulks.")] = 0.3,
     bad: Annotated[float, typer.Option(min=0, max=1, help="Share of the single requests that are faulty.")] = 0.01,
+    repeats: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests that are sent again.")] = 0.01,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same requests.")] = 1,
     start: Annotated[int, typer.Option(min=0, max=PROBES - 1, help="Number of the first event.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which an answer no longer counts.")] = 30,
@@ -40,7 +41,10 @@ def command(
     probes: Annotated[float, typer.Option(min=0.1, help="Probes per second, with --visible.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Without --events and --seconds it goes on until Ctrl-C. A number is never sent twice."""
+    """Without --events and --seconds it goes on until Ctrl-C.
+
+    A number is never sent twice: a request that is sent again takes new ones, and no row must ever show them.
+    """
     settings = load_settings()
     url = url or f"http://{settings.host}:{settings.collector_port}"
     address = urlsplit(url)
@@ -49,7 +53,7 @@ def command(
     ids = site_ids(sites)
     if start + (events or 0) > PROBES:
         raise typer.BadParameter(f"numbers must stay below {PROBES}", param_hint="--start")
-    traffic = Traffic(seed=seed, sites=ids, host=address.netloc, start=start, bulk=bulk, bad=bad)
+    traffic = Traffic(seed=seed, sites=ids, host=address.netloc, start=start, bulk=bulk, bad=bad, repeat=repeats)
     plan = Plan(events=events, seconds=seconds, rate=rate, connections=connections, timeout=timeout)
     book = Journal(journal, seed=seed, first=start) if journal else None
     sender = Sender(traffic, plan, book)

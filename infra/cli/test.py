@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ import typer
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 TOP = Path(__file__).parents[2]
+# A process a core, each with a broker and an engine of its own; more than four want more memory than they save time.
+PROCESSES = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 def checks() -> dict[str, list[str]]:
@@ -26,6 +29,22 @@ def checks() -> dict[str, list[str]]:
     }
 
 
+def browser() -> str:
+    """Sees to Chromium for the tests that need one; returns what there is. Only root can install it, by apt."""
+    if found := shutil.which("chromium"):
+        return f"Chromium: {found}"
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return "Chromium: none; tests in a browser are skipped. `apt-get install chromium` brings it"
+    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        done = subprocess.run(["apt-get", *arguments], env=quiet, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return (
+                f"Chromium: apt-get {arguments[0]} failed, tests in a browser are skipped\n{done.stderr.strip()[-500:]}"
+            )
+    return "Chromium: installed by apt-get"
+
+
 def command(
     context: typer.Context,
     long: Annotated[bool, typer.Option("--long", help="Also run the tests that take long.")] = False,
@@ -36,6 +55,8 @@ def command(
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("VEILSTREAM_")}
     env.update((k, v) for k, v in os.environ.items() if k.startswith("VEILSTREAM_TEST_"))
+    if long:
+        print(browser(), flush=True)
     failed = []
     for name, arguments in checks().items():
         began = time.monotonic()
@@ -45,7 +66,8 @@ def command(
         if done.returncode:
             failed.append(name)
             print(done.stdout + done.stderr, flush=True)
-    pytest = [sys.executable, "-m", "pytest", *(("-m", "long or not long") if long else ()), *context.args]
+    marks = ("-m", "long or not long") if long else ()
+    pytest = [sys.executable, "-m", "pytest", *PROCESSES, *marks, *context.args]
     if failed:
         print(f"failed before the tests: {', '.join(failed)}", flush=True)
     try:

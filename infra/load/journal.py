@@ -2,7 +2,7 @@
 
 A file of 32 bytes of header and then records of 16, all little-endian, only ever appended to. The record SENT of a
 number is with the kernel before the request's bytes are; a number without a later record is one whose outcome is
-unknown. A number is sent once, never again.
+unknown. A number is sent once, never again; a request that is sent again has new numbers here, the old ones in it.
 
     header   8 magic "VSLOAD1\\n", 8 start of the run (ms since 1970), 8 seed, 8 first number
     record   8 number, 4 ms since the start, 1 outcome, 1 expected fates, 2 HTTP status (or CUT, TIMED_OUT)
@@ -53,6 +53,7 @@ class Fate(IntFlag):
     EXCLUDED = 2  # acknowledged, and no row by rule
     REJECTED = 4  # acknowledged, and no row because it cannot be understood
     REFUSED = 8  # answered 400, or `invalid` within a bulk
+    REPEATED = 16  # acknowledged, and no row because it was stored before under the number that it was first sent with
 
 
 class Journal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -85,6 +85,7 @@ class Sender:
         self._traffic, self._plan, self._journal = traffic, plan, journal
         self._stopping = False
         self._filling = False
+        self._again: deque[Request] = deque()  # acknowledged, to be sent once more
         self._done: asyncio.Event | None = None
 
     def stop(self) -> None:
@@ -142,7 +143,10 @@ class Sender:
         plan, totals, idle = self._plan, self.totals, self._pool.idle
         while idle and not self._over() and (not plan.rate or totals.sent <= self._due()):
             most = BULK_ITEMS[1] if plan.events is None else plan.events - totals.sent
-            request = self._traffic.request(most)
+            if self._again and len(self._again[0].expected) <= most:
+                request = self._traffic.again(self._again.popleft())
+            else:
+                request = self._traffic.request(most)
             count = len(request.expected)
             if self._journal:
                 self._journal.sent(request.first, request.expected)
@@ -172,6 +176,8 @@ class Sender:
         totals.refused += refused
         totals.unknown += count - acknowledged - refused
         totals.odd += not allowed
+        if request.again and acknowledged == count:
+            self._again.append(request)
         totals.statuses[{CUT: "cut", TIMED_OUT: "timed out"}.get(status) or str(status)] += 1
         if status > TIMED_OUT:
             totals.answer_ms.append((time.perf_counter() - sent_at) * 1000)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -18,14 +20,16 @@ OPEN_VISITS = 400
 BULK_ITEMS = (2, 100)  # of an importer; the mean is what `bulk` is reckoned by
 _BULK_MEAN = 32.0
 _FORM = "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n"
-_REFUSED = int(Fate.REFUSED)
+_STORED, _REFUSED, _REPEATED = int(Fate.STORED), int(Fate.REFUSED), int(Fate.REPEATED)
+_random_number = partial(re.compile(r"&r=\d{6}(?!\d)").sub, "")
 
 
 class Request(NamedTuple):
     """One HTTP request, ready to be written.
 
     first: number of its first event. expected: the fates (`Fate`) of its events, one byte each. bulk: whether the
-    answer may name how many were tracked. close: the connection ends with the answer.
+    answer may name how many were tracked. close: the connection ends with the answer. again: what is sent once more
+    when all events were acknowledged (`Traffic.again`), or nothing.
     """
 
     payload: bytes
@@ -33,13 +37,26 @@ class Request(NamedTuple):
     expected: bytes
     bulk: bool
     close: bool = False
+    again: bytes = b""
 
 
 class Traffic:
-    """Makes requests one after the other. bulk, bad: shares of the events sent in bulks, and of faulty requests."""
+    """Makes requests one after the other.
+
+    bulk, bad: shares of the events sent in bulks, and of faulty requests. repeat: share of the requests that are sent
+    again, as clients do: a POST of matomo.js as GET, the importer's bulk as it was, a call with an Idempotency-Key.
+    """
 
     def __init__(
-        self, *, seed: int, sites: Sequence[int], host: str, start: int = 0, bulk: float = 0.3, bad: float = 0.01
+        self,
+        *,
+        seed: int,
+        sites: Sequence[int],
+        host: str,
+        start: int = 0,
+        bulk: float = 0.3,
+        bad: float = 0.01,
+        repeat: float = 0.0,
     ) -> None:
         self.next_number = start
         self._random = Random(seed)
@@ -47,6 +64,8 @@ class Traffic:
         self._host = f"Host: {host}\r\n"
         self._bulk = bulk / (bulk + _BULK_MEAN * (1 - bulk)) if bulk else 0.0
         self._bad = bad
+        self._repeat = repeat
+        self._repeats = Random(f"repeats {seed}")  # of its own, so that the share changes nothing else
         self._known: list[Visitor] = []
         self._visits = [self._arrival() for _ in range(OPEN_VISITS)]
 
@@ -58,6 +77,16 @@ class Traffic:
         if draw > 1 - self._bad:
             return self._faulty()
         return self._single()
+
+    def again(self, request: Request) -> Request:
+        """The request once more: its events have numbers of their own in the journal, and none in the tables."""
+        count = len(request.expected)
+        fates = bytes((_REPEATED,)) * count
+        return Request(request.again, self._take(count), fates, request.bulk, request.close)
+
+    def _is_repeated(self, fates: Sequence[int], likelier: float = 1.0) -> bool:
+        """Whether to send this again; only where it is sure that all of it will be stored."""
+        return self._repeats.random() < self._repeat * likelier and all(fate == _STORED for fate in fates)
 
     def _arrival(self) -> Visit:
         """A new visit; one in four is by a visitor who has been there before."""
@@ -95,6 +124,14 @@ class Traffic:
             f"{self._host}User-Agent: {visitor.agent.header}\r\nAccept: */*\r\nAccept-Language: {visitor.language}\r\n"
             "Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\n"
         )
+        again = ""
+        if draw < 0.70 and self._is_repeated((fates,)):
+            image = query.replace("&send_image=0", "&send_image=1", 1)
+            if self._repeats.random() < 0.5:  # matomo.js takes its POST for failed
+                again = f"GET {path}?{image} HTTP/1.1\r\n{head}Referer: {origin}/\r\n\r\n"
+            else:  # a server that retries what it has no answer to
+                head += f"Idempotency-Key: {page_view_id(number)}\r\n"
+                again = f"GET {path}?{query}&retry=1 HTTP/1.1\r\n{head}\r\n"
         if draw < 0.55:  # the beacon of matomo.js: POST without a body
             text = (
                 f"POST {path}?{query} HTTP/1.1\r\n{head}{_FORM}Origin: {origin}\r\nReferer: {origin}/\r\n"
@@ -110,7 +147,7 @@ class Traffic:
             if draw > 0.75:  # the picture of a page without scripts: answered with a GIF
                 query, image = query.replace("&send_image=0", "", 1), "Sec-Fetch-Dest: image\r\n"
             text = f"GET {path}?{query} HTTP/1.1\r\n{head}{image}Referer: {origin}/\r\n\r\n"
-        return Request(text.encode("ascii"), number, bytes((fates,)), False)
+        return Request(text.encode("ascii"), number, bytes((fates,)), False, again=again.encode("ascii"))
 
     def _faulty(self) -> Request:
         site = self._sites[int(self._random.random() * len(self._sites))].id
@@ -152,6 +189,7 @@ class Traffic:
             body = '{"requests":["' + address + ('","' + address).join(items) + '"]}'
             head = "POST /matomo.php HTTP/1.1\r\n" + self._host + "Accept-Language: \r\n"
         else:
+            items = [_random_number(item) for item in items]  # the importer sends none
             if draw < 0.75:
                 body = json.dumps({"requests": [_as_object(item) for item in items]})
             else:
@@ -162,7 +200,9 @@ class Traffic:
                 f"POST /piwik.php?queuedtracking=0 HTTP/1.1\r\n{self._host}User-Agent: Matomo/LogImport\r\n"
                 f"Content-type: application/json\r\nConnection: {ending}\r\n"
             )
-        return Request(_post(head, body), first, bytes(expected), True, close)
+        payload = _post(head, body)
+        again = payload if draw >= 0.65 and self._is_repeated(expected, 10) else b""  # such bulks are few
+        return Request(payload, first, bytes(expected), True, close, again)
 
     def _browser_queue(self, first: int, count: int) -> Request:
         visit = self._visit()

@@ -91,13 +91,26 @@ def new_visitor(random: Random) -> Visitor:
 class Visit:
     """One visit of a visitor to a site. `left`: events that are still to come."""
 
-    __slots__ = ("_clock", "_order", "_prefix", "_random", "_referrer", "_title", "_url", "left", "site", "visitor")
+    __slots__ = (
+        "_clock",
+        "_fates",
+        "_order",
+        "_prefix",
+        "_random",
+        "_referrer",
+        "_title",
+        "_url",
+        "left",
+        "site",
+        "visitor",
+    )
 
     def __init__(self, random: Random, site: ModelSite, visitor: Visitor, *, returning: bool) -> None:
         self.site, self.visitor, self._random = site, visitor, random
         self.left = 1 if random.random() < 0.3 else 2 + int(random.expovariate(0.18))
         self._clock = random.randrange(86_400)
         self._order = 0
+        self._fates = EITHER if visitor.agent.kind == "bot" else STORED  # a site may keep what crawlers do
         self._url = self._title = ""
         draw = random.random()
         self._referrer = "" if draw < 0.35 else random.choice(REFERRERS)
@@ -118,7 +131,7 @@ class Visit:
             f"&r={int(random.random() * 1_000_000):06d}&h={clock // 3600}&m={clock // 60 % 60}&s={clock % 60}"
             f"&pv_id={page_view_id(number)}"
         )
-        fates = STORED
+        fates = self._fates
         draw = random.random()
         if not self._url or draw < 0.56:
             action = self._page(number)

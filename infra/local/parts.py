@@ -130,7 +130,10 @@ def _collectors(settings: Settings) -> list[Part]:
                 partial(http_ready, settings.host, admin, "/readyz"),
                 start_limit=60,
                 stop_limit=30,
-                environment={PREFIX + "COLLECTOR_ADMIN_PORT": str(admin)},
+                environment={
+                    PREFIX + "COLLECTOR_ADMIN_PORT": str(admin),
+                    PREFIX + "COLLECTOR_PROCESS": str(number),
+                },
             )
         )
     return found

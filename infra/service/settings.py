@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     )
     collector_admin_port: int = Field(8090, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
     collector_processes: int = Field(1, ge=1, le=64, description="collector processes that share the port")
+    collector_process: int = Field(0, ge=0, lt=64, description="number of this process among them, from 0; set by `up`")
     flush_min_ms: float = Field(5.0, gt=0, description="shortest flush interval, in milliseconds")
     flush_max_ms: float = Field(250.0, gt=0, description="longest flush interval, in milliseconds")
     packet_bytes: int = Field(256 * 1024, ge=1024, le=1 << 20, description="size at which a packet is closed")
@@ -95,6 +96,20 @@ class Settings(BaseSettings):
         "last", pattern="^(last|first)$", description="end of such a header's list that is read first"
     )
     collector_connections: int = Field(20_000, ge=1, description="open connections of one collector process")
+    collector_address_connections: int = Field(
+        0, ge=0, description="open connections of one address that is no trusted proxy; beyond it 429; 0 for no limit"
+    )
+    collector_bulk_items: int = Field(50_000, ge=1, description="requests in one bulk; beyond it the answer is 413")
+    collector_address_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1e9,
+        description="events per second of one address (an IPv6 address's /64) at one process, without a token that may "
+        "write; beyond it the answer is 429; 0 for no limit. That of a site stands in its file",
+    )
+    collector_address_burst: float | None = Field(
+        None, ge=1, le=1e9, description="events of one address at once; default: ten seconds of the rate"
+    )
     collector_head_seconds: float = Field(10.0, gt=0, description="longest time a request's head may take")
     collector_body_seconds: float = Field(60.0, gt=0, description="longest time a whole request may take")
     collector_idle_seconds: float = Field(75.0, gt=0, description="time after which an idle connection is closed")

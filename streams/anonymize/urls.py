@@ -12,98 +12,47 @@ parameters of the query (Matomo).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from schemas.parameters import decode
+from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
+from streams.anonymize.texts import Field, free_text
 from streams.rules import Rules
 
-LIMIT = 1024  # bytes of a stored text, Matomo's page_maximum_length
-RAW_LIMIT = 8192  # characters of a raw text that are looked at
-SCHEMES = frozenset({"http", "https", "ftp", "ftps", "app", "android-app", "ios-app"})
+__all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "split", "tidy"]
 
-_control = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").sub
+NAME_LIMIT = 200  # characters of a parameter's name that are held against a site's /regex/
+
 _plain_query = re.compile(r"\?([^\s?#\"'<>]+)").sub
 _encoded_query = re.compile(r"%3[fF]([^\s/?#&\"'<>]+)").sub
 _encoded_and = re.compile(r"%26", re.IGNORECASE)
 _encoded_equals = re.compile(r"%3d", re.IGNORECASE)
 _credentials = re.compile(r"(://|%3[aA]%2[fF]%2[fF])[^\s/?#@%]*(?:%3[aA][^\s/?#@%]*)?(?:@|%40)").sub
+_joint = re.compile(r"[-_ ]").sub
 _key = re.compile(r"\[.*", re.DOTALL).sub
-
-
-class Parameter(NamedTuple):
-    """One part of a query string: its decoded name in lower case, its raw value, the part as it came."""
-
-    name: str
-    value: str
-    part: str
-
-
-class Parts(NamedTuple):
-    """A URL taken apart. `host` is lower case, with the port where one is given; there are no credentials."""
-
-    scheme: str
-    host: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    fragment: str
-    fragment_parameters: tuple[Parameter, ...]
-
-
-def cut(text: str, limit: int = LIMIT) -> str:
-    """The text in at most `limit` bytes of UTF-8, never ending within a character."""
-    if len(text) <= limit and (text.isascii() or len(text) * 4 <= limit):
-        return text
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
-
-
-def tidy(text: str) -> str:
-    """The text without control characters, lone surrogates and outer blanks."""
-    text = text[:RAW_LIMIT]
-    return (text if text.isprintable() else _control("", text)).strip()
-
-
-def parameters(query: str) -> tuple[Parameter, ...]:
-    """The parts of a query string, in order; empty parts are left out."""
-    out = []
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            name = decode(name) if "%" in name or "+" in name else name
-            out.append(Parameter(name.lower(), value, part))
-    return tuple(out)
-
-
-def split(text: str) -> Parts | None:
-    """A decoded URL taken apart; None where it has no known scheme or no host."""
-    scheme, separator, rest = tidy(text).partition("://")
-    scheme = scheme.lower()
-    if not separator or scheme not in SCHEMES:
-        return None
-    rest, _, fragment = rest.partition("#")
-    rest, _, query = rest.partition("?")
-    host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2].lower()
-    if ";" in path:
-        path, _, matrix = path.partition(";")
-        query = matrix.replace(";", "&") + ("&" + query if query else "")
-    if not host:
-        return None
-    inner = parameters(fragment.partition("?")[2] or fragment) if "=" in fragment else ()
-    return Parts(scheme, cut(host, 255), slash + path, parameters(query) if query else (), fragment, inner)
 
 
 def excluded(name: str, rules: Rules) -> bool:
     """Whether a parameter of this decoded, lower-case name is removed."""
-    return name in rules.excluded or ("[" in name and _key("", name) in rules.excluded)
+    bare = _key("", name) if "[" in name else name
+    if rules.allowed is not None and name not in rules.allowed and bare not in rules.allowed:
+        return True
+    if name in rules.excluded or bare in rules.excluded:
+        return True
+    if rules.personal and (bare in rules.personal or _joint("", bare) in rules.personal):
+        return True
+    return bool(rules.patterns) and any(
+        pattern.search(text[:NAME_LIMIT]) for pattern in rules.patterns for text in {name, bare}
+    )
 
 
 def _kept(given: tuple[Parameter, ...], rules: Rules, dropped: frozenset[str]) -> tuple[list[str], int]:
     kept, removed = [], 0
     for parameter in given:
+        if parameter.name in dropped:
+            continue
         if excluded(parameter.name, rules):
             removed += 1
-        elif parameter.name not in dropped:
+        else:
             kept.append(parameter.part)
     return kept, removed
 
@@ -113,11 +62,12 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
 
     `dropped`: names that go into columns of their own (campaigns) and are left out uncounted.
     """
-    url = f"{parts.scheme}://{parts.host}{parts.path}"
+    url = f"{parts.scheme}:" if parts.scheme else ""
+    url += f"//{parts.host}{masked_path(parts.path, rules)}"
     kept, removed = _kept(parts.parameters, rules, dropped)
     if kept:
         url += "?" + "&".join(kept)
-    if parts.fragment and rules.keep_fragment:
+    if parts.fragment and rules.privacy.keep_fragment:
         before, question, _ = parts.fragment.partition("?")
         if parts.fragment_parameters:
             inner, more = _kept(parts.fragment_parameters, rules, dropped)
@@ -130,23 +80,50 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
     if "%" in url:
         url, more = _inside(url, rules, encoded_only=True)
         removed += more
-    return cut(url), removed
+    url, more = free_text(url, "url")
+    return cut(url), removed + more
+
+
+def masked_path(path: str, rules: Rules) -> str:
+    """The path without what stands for a star in one of the site's patterns, which match from its beginning."""
+    if not rules.masked_paths:
+        return path
+    parts = path.split("/")
+    for pattern in rules.masked_paths:
+        if len(parts) > len(pattern) and all(
+            star == "*" or star == decode(part) for star, part in zip(pattern, parts[1:], strict=False)
+        ):
+            for at, star in enumerate(pattern, 1):
+                if star == "*" and parts[at]:
+                    parts[at] = "*"
+    return "/".join(parts)
 
 
 def clean_path(parts: Parts, rules: Rules) -> str:
     """The path as it may be stored, "/" where there is none."""
-    path = parts.path or "/"
-    return cut(_inside(path, rules, encoded_only=True)[0] if "%" in path else path)
+    path = masked_path(parts.path, rules) or "/"
+    path = _inside(path, rules, encoded_only=True)[0] if "%" in path else path
+    return cut(free_text(path, "path")[0])
 
 
-def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
+def clean_text(text: str, rules: Rules, limit: int = LIMIT, field: Field = "text") -> tuple[str, int]:
     """A decoded text as it may be stored, and how many parameters were removed from URLs within it."""
     text = tidy(text)
     removed = 0
     if holds_urls(text):
         text, removed = _inside(text, rules)
         text = text.strip()
-    return cut(text, limit), removed
+    text, more = free_text(text, field)
+    return cut(text, limit), removed + more
+
+
+def plain_text(text: str) -> str | None:
+    """A decoded text that is the same under all rules, as it may be stored; None where a site's rules are needed."""
+    text = tidy(text)
+    if holds_urls(text):
+        return None
+    found, removed = free_text(text, "text")
+    return None if removed else cut(found)
 
 
 def holds_urls(text: str) -> bool:

@@ -1,8 +1,9 @@
-"""User ids (`uid`) and custom data.
+"""User ids (`uid`).
 
-The default policy stores no user id: a `uid` lives on only as a day-keyed hash that holds a visit together
-(`visit_user_id`), and column `user_id` stays 0. Custom data (`data`, `cvar`, `_cvar`, `e_cvar`, `dimension1` to
-`dimension999`) has no column and is not kept.
+A `uid` holds a visit together as a day-keyed hash (`visit_user_id`). Whether column `user_id` has a hash of it too, by
+the key of the day or of the site, and column `user_name` the id as it came, the policy says. Where it is dropped, the
+default, it is used only where a request names no visitor id, and then in that one's place: so no row tells whether its
+visitor was signed in, which would be one more thing to link days by.
 """
 
 from __future__ import annotations
@@ -22,6 +23,6 @@ def clean(text: str) -> str:
 
 
 def user_hash(key: bytes, text: str) -> int:
-    """The day-keyed hash of a `uid`, 0 where it is empty after cleaning."""
+    """The keyed hash of a `uid`, 0 where it is empty after cleaning."""
     user = clean(text)
     return hash_text(key, Kind.USER, user) if user else 0

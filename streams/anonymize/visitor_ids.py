@@ -1,7 +1,7 @@
 """Visitor ids: the id of the first-party cookie (`_id`), the forced id (`cid`), and the fingerprint.
 
-None is ever stored as it came. Under the default policy each serves only as a hash keyed by the site's key of
-the day: it holds a visit together and means nothing the day after.
+None is ever stored as it came. Each holds a visit together as a hash keyed by the site's key of the day, which means
+nothing the day after; a policy that keeps ids stores a hash by the site's permanent key beside it.
 
 Matomo: `_id` is hex, 16 digits or more, of which the first 16 count, anything else is no id; `cid` must be
 exactly 16 hex digits, anything else is an error of the request; `cid` goes before `_id`.
@@ -38,11 +38,16 @@ def cookie(text: str) -> int | None:
     return int(found[0], 16) if found else None
 
 
-def visitor_hash(key: bytes, parameters: Mapping[str, str]) -> int:
-    """The day-keyed hash of the request's visitor id, 0 where it names none."""
+def named(parameters: Mapping[str, str], cookieless: bool = False) -> int | None:
+    """The number of the request's visitor id, None where it names none."""
     number = forced(parameters.get("cid", ""))
-    if number is None:
+    if number is None and not cookieless:
         number = cookie(parameters.get("_id", ""))
+    return number
+
+
+def visitor_hash(key: bytes, number: int | None) -> int:
+    """The keyed hash of a visitor id, 0 where there is none."""
     return 0 if number is None else hash_words(key, Kind.VISITOR, number)
 
 
@@ -51,10 +56,14 @@ def fingerprint_word(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "replace"))
 
 
-def config_hash(key: bytes, masked: bytes, device: str, language: str) -> int:
-    """The config id: a day-keyed hash of the masked address, the device's families and the language."""
+def config_hash(key: bytes, masked: bytes, device: str, language: str, plugins: int | None = None) -> int:
+    """The config id: a day-keyed hash of the masked address, the device's families and the language.
+
+    `plugins`: bits that count too where the policy asks for a fine fingerprint.
+    """
     high, low = int.from_bytes(masked[:8], "big"), int.from_bytes(masked[8:], "big")
-    return hash_words(key, Kind.CONFIG, high, low, fingerprint_word(device), fingerprint_word(language))
+    more = () if plugins is None else (plugins,)
+    return hash_words(key, Kind.CONFIG, high, low, fingerprint_word(device), fingerprint_word(language), *more)
 
 
 def cookie_column(

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS
 from schemas.parameters import decode
+from streams.anonymize.texts import free_text
 from streams.anonymize.urls import Parameter, cut, tidy
 
 LIMIT = 255  # bytes
@@ -27,21 +29,19 @@ class Campaign(NamedTuple):
 
 NONE = Campaign()
 
-FIELDS: dict[str, tuple[str, ...]] = {
-    "name": ("mtm_campaign", "matomo_campaign", "mtm_cpn", "pk_campaign", "piwik_campaign", "pk_cpn", "utm_campaign"),
-    "source": ("mtm_source", "matomo_source", "pk_source", "piwik_source", "utm_source"),
-    "medium": ("mtm_medium", "matomo_medium", "pk_medium", "piwik_medium", "utm_medium"),
-    "term": ("mtm_keyword", "mtm_kwd", "matomo_kwd", "pk_keyword", "pk_kwd", "piwik_kwd", "utm_term"),
-    "content": ("mtm_content", "matomo_content", "pk_content", "piwik_content", "utm_content"),
-}
-PARAMETERS = frozenset(name for names in FIELDS.values() for name in names)
+FIELDS = CAMPAIGN_FIELDS
+PARAMETERS = CAMPAIGN_PARAMETERS
 
 
 def of_values(values: Mapping[str, str]) -> Campaign:
     """The campaign of decoded values by lower-case name; NONE where they name none."""
     texts = []
     for names in FIELDS.values():
-        found = (text for name in names if name in values and (text := cut(tidy(values[name]), LIMIT)))
+        found = (
+            text
+            for name in names
+            if name in values and (text := cut(free_text(tidy(values[name]), "campaign")[0], LIMIT))
+        )
         texts.append(next(found, ""))
     campaign = Campaign(*texts)
     if not campaign.name:

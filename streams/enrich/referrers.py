@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from schemas.parameters import decode
 from schemas.tables import ReferrerType
+from streams.anonymize import referrers as levels
 from streams.anonymize.urls import Parts, clean, clean_text, cut, split
 from streams.rules import Rules
 
@@ -99,7 +100,17 @@ def networks(name: str) -> dict[str, str]:
 
 
 def classify(text: str, rules: Rules) -> Referrer:
-    """The referrer of a decoded `urlref`."""
+    """The referrer of a decoded `urlref`, at the level of the site's rules."""
+    found = _classified(text, rules)
+    level = rules.privacy.referrer
+    return found._replace(
+        name=levels.name(found.name, found.type, level),
+        keyword=levels.keyword(found.keyword, found.type, level),
+        url=levels.url(found.url, level),
+    )
+
+
+def _classified(text: str, rules: Rules) -> Referrer:
     parts = split(text)
     if parts is None:
         return DIRECT
@@ -112,7 +123,7 @@ def classify(text: str, rules: Rules) -> Referrer:
         return Referrer(ReferrerType.AI_ASSISTANT, name, "", url, parts.host, removed)
     if (found := search(parts)) is not None:
         name, keyword = found
-        keyword, _ = clean_text(keyword, rules, LIMIT)
+        keyword, _ = clean_text(keyword, rules, LIMIT, "keyword")
         return Referrer(ReferrerType.SEARCH_ENGINE, name, keyword, url, parts.host, removed)
     if name := _network("socials.json", host, path):
         return Referrer(ReferrerType.SOCIAL, name, "", url, parts.host, removed)

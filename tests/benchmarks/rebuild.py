@@ -89,10 +89,16 @@ def fill(client: Client, rows: pa.Table, visits: int) -> int:
         "policy_version": pa.array([bytes(16)] * packets, pa.binary(16)),
         "appended_at": moment,
         "watermark": moment,
+        "repeats_from": moment,
         "received": np.full(packets, EVENTS_PER_PACKET),
         "stored": np.full(packets, EVENTS_PER_PACKET),
     }
-    arrays = [pa.array(values.get(field.name, np.zeros(packets))).cast(field.type) for field in PACKETS]
+    arrays = [
+        pa.array([[]] * packets, field.type)
+        if pa.types.is_list(field.type)
+        else pa.array(values.get(field.name, np.zeros(packets))).cast(field.type)
+        for field in PACKETS
+    ]
     _insert(client, "packets", pa.Table.from_arrays(arrays, schema=PACKETS))
     return packets
 

@@ -76,7 +76,8 @@ class Findings:
     def as_dict(self) -> dict[str, object]:
         """What `veilstream fault --json` prints."""
         books = self.books
-        names = ("sent", "acknowledged", "refused", "stored", "excluded", "rejected", "lost", "doubled", "unknown")
+        fates = ("sent", "acknowledged", "refused", "stored", "excluded", "rejected", "repeats")
+        names = (*fates, "lost", "doubled", "unknown")
         return {
             "name": self.name,
             "seed": self.seed,

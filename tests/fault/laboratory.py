@@ -34,6 +34,7 @@ from tests.fault.unknown import unexplained
 from tests.fault.videos import VideoBooks, VideoLoad
 
 WARM_SECONDS = 3.0  # of traffic before the first strike, and after the last one
+REPEATS = 0.02  # of the requests are sent again
 PATIENCE = 240.0  # seconds for the pipeline to settle
 EVENT_ROLES = ("kafka", "front", "collector", "worker")
 VIDEO_ROLES = ("videos", "media")
@@ -69,7 +70,9 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         history.note("start the stack", parts=stack.names())
         journal = folder / "load.journal"
         url = f"http://{stack.settings.host}:{stack.settings.collector_port}"
-        load = LoadProcess(url, journal, sites=f"{SITES[0]}-{SITES[-1]}", rate=plan.rate, seed=plan.seed)
+        load = LoadProcess(
+            url, journal, sites=f"{SITES[0]}-{SITES[-1]}", rate=plan.rate, seed=plan.seed, repeats=REPEATS
+        )
         cleanup.callback(load.stop)
         videos = VideoLoad(stack.settings) if with_videos else None
         if videos:

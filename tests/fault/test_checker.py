@@ -87,10 +87,11 @@ class Tables:
         outcomes: dict[int, Outcome] | None = None,
         fates: dict[int, Fate] | None = None,
         excluded: int = 0,
+        repeats: int = 0,
         bulk: bool = False,
     ) -> Books:
         """Fill the tables and hold the books. packets: (partition, seq) -> number of rows in place of one, each with
-        the counts of a whole packet; None: none. excluded: so many events of the first packet count as excluded.
+        the counts of a whole packet; None: none. excluded, repeats: so many events of the first packet count as such.
         bulk: all events were sent in one request."""
         for table in ("events", "packets", "rejects"):
             self.sql.raw(f"TRUNCATE TABLE {table}")
@@ -101,11 +102,12 @@ class Tables:
         for partition in range(PARTITIONS):
             for seq in range(PACKETS):
                 count = (packets or {}).get((partition, seq), 1)
-                less = excluded if (partition, seq) == (0, 0) else 0
-                sums = f"{PER_PACKET}, {PER_PACKET - less}, {less}"
+                less, again = (excluded, repeats) if (partition, seq) == (0, 0) else (0, 0)
+                sums = f"{PER_PACKET}, {PER_PACKET - less - again}, {less}, {again}"
                 written += [f"({partition}, 1, {100 + seq}, {WRITER}, {seq}, 1, {sums})"] * (count or 0)
         self.sql.raw(
-            "INSERT INTO packets (`partition`, generation, `offset`, writer, seq, kind, received, stored, excluded)"
+            "INSERT INTO packets (`partition`, generation, `offset`, writer, seq, kind, received, stored, excluded,"
+            " repeats_random)"
             f" VALUES {', '.join(written)}"
         )
         path = self._folder / "journal"
@@ -230,3 +232,19 @@ def test_excluded_events_are_counted_and_no_more_than_the_rules_allow(tables: Ta
     books = tables.balance(rows, excluded=1)
     assert books.lost == 1
     assert any("packets.excluded" in finding for finding in books.findings)
+
+
+def test_what_was_sent_again_must_count_as_a_repeat(tables: Tables) -> None:
+    rows = [row for row in right_rows() if row.number != 0]
+    rows = [replace(row, position=row.position - 1) if row.visit == 1 else row for row in rows]
+    books = tables.balance(rows, fates={0: Fate.REPEATED}, repeats=1)
+    assert books.right, books.findings
+    assert (books.repeats, books.lost) == (1, 0)
+    assert books.acknowledged == books.stored + books.excluded + books.rejected + books.repeats
+    stored_twice = tables.balance(right_rows(), fates={0: Fate.REPEATED})
+    assert any("rules do not allow" in finding for finding in stored_twice.findings)
+    not_counted = tables.balance(rows, fates={0: Fate.REPEATED}, excluded=1)
+    assert any("packets.repeats = 0" in finding for finding in not_counted.findings)
+    dropped = tables.balance(rows, repeats=1)
+    assert dropped.lost == 1
+    assert any("packets.repeats = 1" in finding for finding in dropped.findings)

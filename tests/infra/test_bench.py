@@ -55,7 +55,7 @@ def result(*settings: Setting, unit: str = "events per CPU second") -> Result:
 
 
 def test_all_benchmarks_are_there() -> None:
-    wanted = {"collector", "bulk", "pipeline", "sink", "latency", "rebuild", "memory", "queries"}
+    wanted = {"collector", "bulk", "pipeline", "sink", "latency", "rebuild", "memory", "queries", "privacy"}
     assert wanted <= set(benchmarks.names())
     for name in benchmarks.names():
         assert benchmarks.load(name).rounds >= 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from infra.local.parts import parts
 from infra.local.stack import Stack, install
 from infra.service.settings import Settings
 from schemas import parameters, reports
@@ -25,6 +26,7 @@ from schemas.sites import PolicySet
 from schemas.topics import EVENTS_RAW, INGEST_REPORTS, SITE_POLICIES
 from tests.conftest import SettingsMaker, Starter
 from tests.ingest.memory import SUPERUSER, write_sites
+from tests.services import Services
 
 SITES = (1, 2, 3, 4, 5)
 SECONDS = 60.0  # longest wait of a test for anything
@@ -126,7 +128,9 @@ class Senders:
                     connection = http.client.HTTPConnection("127.0.0.1", self._settings.collector_port, timeout=SECONDS)
                 site = SITES[count % len(SITES)]
                 connection.request("GET", f"/matomo.php?idsite={site}&rec=1&send_image=0&n={number}")
-                status = connection.getresponse().status
+                answer = connection.getresponse()
+                status = answer.status
+                answer.read()  # or the connection is not used again
             except ConnectionRefusedError:
                 connection = None
                 time.sleep(0.05)
@@ -387,6 +391,31 @@ def test_two_processes_share_the_port(
     log.check_names()
     assert len({writer for writer, _ in log.packets}) == 2
     assert sorted(log.numbers(), key=int) == [str(number) for number in range(60)]
+
+
+def test_one_of_two_processes_is_killed_and_the_other_goes_on(
+    settings: Settings, make_settings: SettingsMaker, services: Services
+) -> None:
+    two = settings.model_copy(update={"collector_processes": 2})
+    first, second = (services.run(part, two) for part in parts(two, ["collector"]))
+    assert [
+        f'"process": {n}' in one.tail().replace("=", '": ') or f"process={n}" in one.tail()
+        for n, one in enumerate((first, second))
+    ] == [True, True]
+    with Senders(settings, clients=16) as senders:
+        wait(lambda: senders.have(2000))
+        second.kill()
+        had = len(senders.acknowledged)
+        wait(lambda: senders.have(had + 2000))
+    assert first.running()
+    assert first.stop() == 0
+    log = read_log(settings)
+    log.check_names()
+    assert len({writer for writer, _ in log.packets}) == 2
+    found = log.numbers()
+    assert senders.acknowledged <= set(found)
+    assert len(found) == len(set(found))
+    assert len(senders.unknown) <= 16 * 2  # what the killed one had in hand, and connections that it had not taken
 
 
 def test_logs_and_metrics_hold_nothing_of_a_visitor(settings: Settings, start_collector: Starter) -> None:

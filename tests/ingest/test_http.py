@@ -305,6 +305,16 @@ def test_connection(tmp_path: Path, version: str, headers: tuple[str, ...], said
 
 
 @served()
+async def test_what_follows_an_offer_of_h2c_is_refused_as_ever(collector: Running) -> None:
+    offer = get("idsite=1&rec=1", "Connection: Upgrade", "Upgrade: h2c")
+    for request, status in ((post(b"a", path="/nothing"), 404), (get(version="2.0"), 505), (b"HELLO\r\n\r\n", 400)):
+        client = await collector.connect()
+        client.send(offer + request)
+        assert [(await client.answer()).status for _ in range(2)] == [200, status]
+        assert await client.closed() == b""
+
+
+@served()
 async def test_an_offer_of_h2c_is_ignored(collector: Running) -> None:
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
     client = await collector.connect()

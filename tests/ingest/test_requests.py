@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from ingest import requests
 from ingest.directory import Directory
-from ingest.requests import Refused, judge, merged, plain, single
+from ingest.permissions import Refused
+from ingest.requests import judge, merged, plain, single
 from schemas import parameters
-from schemas.packets import Event, Flag, Repeat, Role
+from schemas.packets import MAPPED_IPV4, Event, Flag, Repeat, Role
 from schemas.reasons import Invalid
 from schemas.routing import partition_of
 from schemas.sites import load_sites
@@ -151,7 +152,8 @@ def test_send_image_decides_about_the_answer_and_does_not_leave(
         (b"idsite=1&rec=1", True),
         (b"idsite=1&rec=1&url=http%3A%2F%2Fb%2F", False),
         (b"idsite=1&rec=1&urlref=http%3A%2F%2Fb%2F", False),
-        (b"url=&idsite=1&rec=1", False),
+        (b"url=&urlref=&idsite=1&rec=1", True),
+        (b"urlref=&idsite=1&rec=1&url=http%3A%2F%2Fb%2F", False),
     ],
 )
 def test_the_referer_stands_in_for_a_missing_url(directory: Directory, query: bytes, filled: bool) -> None:
@@ -209,7 +211,7 @@ def test_an_idempotency_key_names_the_repeat_by_site_and_token(directory: Direct
     assert len(set(repeats)) == 3
     assert event(directory, queries[0] + b"&a=b", idempotency_key=b"k").repeat == repeats[0]
     assert event(directory, queries[0], idempotency_key=b"l").repeat not in repeats
-    assert event(directory, queries[0]).repeat == b""
+    assert event(directory, queries[0]).repeat == event(directory, queries[0], idempotency_key=b"").repeat == b""
 
 
 @pytest.mark.parametrize(
@@ -230,6 +232,7 @@ pieces = st.sampled_from(
         *("idsite=1", "idsite=77", "idsite=3", "idsite=", "idsite", "id%73ite=2", "xidsite=9"),
         *("rec=1", "rec=0", "rec", "r%65c=1", "recMode=1"),
         *("send_image=0", "send_image=1", "send_image", "send%5fimage=0"),
+        *("cip=1.2.3.4", "cip=", "%63ip=1", "cdt=1", "cid=x", "pf_net=-1", "lat=1", "cs=latin1"),
         *("token_auth=x", f"token_auth={WRITER}", "token%5Fauth=y", "url=token_auth"),
         *("url=http%3A%2F%2Fa", "url=", "urlref=b", "uadata=%7B%7D", "", "=", "a%5Bb%5D=1", "%=%", "a=%e4 b"),
     ]
@@ -274,6 +277,108 @@ def test_no_value_is_changed(directory: Directory, name: str, value: str) -> Non
     query = f"idsite=1&rec=1&x{quote(name)}={quote(value)}&y={value.replace('&', '').replace('=', '')}"
     found = event(directory, query.encode("utf-8", "replace"))
     assert parameters.parse(found.query) == parameters.parse(query.encode("utf-8", "replace").decode())
+
+
+NOW = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+TOKEN = b"&token_auth=" + WRITER.encode()
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        (b"cip=1.2.3.4", "cip"),
+        (b"%63ip=1.2.3.4", "cip"),
+        (b"cip=-", "cip"),
+        (b"country=de", "country"),
+        (b"region=BE", "region"),
+        (b"city=x", "city"),
+        (b"lat=1", "lat"),
+        (b"long=1", "long"),
+        (b"cdt=2023-11-13+22:13:20", "cdt"),
+        (b"cdt=1699000000", "cdt"),
+        (b"cdo=86400", "cdo"),
+    ],
+)
+def test_what_needs_a_token_is_refused_without_one(directory: Directory, query: bytes, name: str) -> None:
+    for text in (b"idsite=1&rec=1&" + query, query + b"&idsite=1&rec=1", b"idsite=1&rec=1&token_auth=no&" + query):
+        assert plain(b"&" + text, directory, False) is None
+        outcome = single(text, {}, ADDRESS, NOW, directory)
+        assert isinstance(outcome, Refused)
+        assert (outcome.reason, name in outcome.text) == (Invalid.BAD_PARAMETER, True)
+    assert not isinstance(single(b"idsite=1&rec=1&" + query + TOKEN, {}, ADDRESS, NOW, directory), Refused)
+
+
+@pytest.mark.parametrize("query", [b"cid=76d1", b"cid=76d1f50cbfda087az", b"pf_net=-1", b"pf_onl=-20", b"%70f_net=-3"])
+def test_wrong_values_are_refused_with_any_token(directory: Directory, query: bytes) -> None:
+    assert plain(b"&idsite=1&rec=1&" + query, directory, False) is None
+    outcome = single(b"idsite=1&rec=1&" + query + TOKEN, {}, ADDRESS, NOW, directory)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason is Invalid.BAD_PARAMETER
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"cid=",
+        b"cid=76D1F50CBFDA087a",
+        b"cdt=2023-11-13+22:13:21",
+        b"cdo=86399",
+        b"cdt=0",
+        b"cdt=9999999999",
+        b"pf_net=x",
+        b"pf_net=-1.5",
+        b"cip=",
+        b"lat=&long=&country=",
+        b"idgoal=99",
+        b"cdt=when",
+    ],
+)
+def test_what_anyone_may_send(directory: Directory, query: bytes) -> None:
+    assert not isinstance(single(b"idsite=1&rec=1&" + query, {}, ADDRESS, NOW, directory), Refused)
+
+
+@pytest.mark.parametrize(
+    ("cip", "token", "address"),
+    [
+        (b"1.2.3.4", True, MAPPED_IPV4 + bytes([1, 2, 3, 4])),
+        (b"%3A%3A1", True, bytes(15) + b"\1"),
+        (b"[2001:db8::1]:80", True, bytes.fromhex("20010db8000000000000000000000001")),
+        (b"-", True, MAPPED_IPV4 + bytes(4)),
+        (b"", True, MAPPED_IPV4 + bytes(4)),
+        (b"none+of+yours", True, MAPPED_IPV4 + bytes(4)),
+        (b"", False, ADDRESS),
+    ],
+)
+def test_cip_is_the_address_and_does_not_leave_by_itself(
+    directory: Directory, cip: bytes, token: bool, address: bytes
+) -> None:
+    found = event(directory, b"idsite=1&rec=1&cip=" + cip + (TOKEN if token else b""))
+    assert (found.address, found.query) == (address, "idsite=1&rec=1")
+
+
+def test_goals_of_a_site_that_names_them(tmp_path: Path) -> None:
+    folder = write_sites(tmp_path, 1)
+    (folder / "5.toml").write_text("goals = [2, 3]")
+    directory = Directory(load_sites(folder), PARTITIONS)
+    for goal, taken in ((b"2", True), (b"4", False), (b"0", True), (b"-1", True), (b"x", True)):
+        query = b"idsite=5&rec=1&idgoal=" + goal
+        assert plain(b"&" + query, directory, False) is None
+        assert isinstance(single(query, {}, ADDRESS, NOW, directory), Refused) is not taken
+
+
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        (b"action_name=caf%E9&cs=windows-1252", "caf\u00e9"),
+        (b"action_name=caf%C3%A9&cs=windows-1252", "caf\u00e9"),  # browsers send UTF-8 whatever the page is in
+        (b"action_name=%CA%F5%B1%EA+1&cs=gbk", "\u672f\u6807 1"),
+        (b"action_name=caf%E9&cs=no-such", "caf\ufffd"),
+        (b"action_name=caf%E9&cs=hex", "caf\ufffd"),
+        (b"action_name=caf%E9", "caf\ufffd"),
+    ],
+)
+def test_values_in_the_charset_of_an_old_page(directory: Directory, query: bytes, title: str) -> None:
+    assert parameters.parse(event(directory, b"idsite=1&rec=1&" + query).query)["action_name"] == title
 
 
 def test_directory_knows_superusers(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from schemas.packets import Role
-from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites, token_hash
+from schemas.privacy import Privacy
+from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites
+from schemas.tokens import token_hash
 
 
 def test_site_over_default(tmp_path: Path) -> None:
@@ -18,10 +21,26 @@ def test_site_over_default(tmp_path: Path) -> None:
     )
     site = load_sites(tmp_path).by_id[7]
     assert site.policy.timezone == "Asia/Tokyo"
-    assert site.policy.mask_bytes == 1
-    assert site.policy.keep_fragment
+    assert site.policy.privacy.mask_bytes == 1
+    assert site.policy.privacy.keep_fragment
     assert site.policy.domains == ("a.example", "b.example")
     assert (site.role("secret"), site.role("Secret")) == (Role.WRITE, Role.NONE)
+
+
+def test_exclusions_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text('[exclusions]\nkeep_bots = true\nexcluded_agents = ["b", "a"]\n')
+    (tmp_path / "1.toml").write_text("goals = [7, 2]")
+    (tmp_path / "2.toml").write_text(
+        'domains = ["Shop.example/en"]\n[exclusions]\nexclude_unknown_urls = true\nexcluded_agents = []\n'
+        'excluded_addresses = ["10.1.2.*", "::1"]\nexcluded_requests = ["e_c==x,a!@b"]\n'
+        '[privacy]\nexcluded_parameters = ["/^X\\\\d/", "Y"]\n'
+    )
+    one, two = (load_sites(tmp_path).by_id[site].policy for site in (1, 2))
+    assert (one.keep_bots, one.excluded_agents, one.goals) == (True, ("a", "b"), (2, 7))
+    assert (two.keep_bots, two.excluded_agents, two.exclude_unknown_urls) == (True, (), True)
+    assert two.excluded_addresses == ("10.1.2.*", "::1")
+    assert two.domains == ("shop.example/en",)
+    assert two.privacy.excluded_parameters == ("/^X\\d/", "y")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +54,16 @@ def test_site_over_default(tmp_path: Path) -> None:
         ("2.toml", f'[tokens]\n{"a" * 64} = "none"', "2.toml.*role"),
         ("2.toml", "[privacy]\nmask_bytes = 9", "2.toml.*mask_bytes"),
         ("2.toml", "shards = 0", "2.toml.*shards"),
+        ("2.toml", "repeat_seconds = 3601", "2.toml.*repeat_seconds"),
+        ("2.toml", "repeat_seconds = -1", "2.toml.*repeat_seconds"),
+        ("2.toml", "goals = [0]", "2.toml.*goals"),
+        ("2.toml", '[exclusions]\nexcluded_addresses = ["10.0.0.300"]', "2.toml.*excluded_addresses.*10.0.0.300"),
+        ("2.toml", '[exclusions]\nexcluded_agents = ["/(/"]', "2.toml.*excluded_agents.*regular expression"),
+        ("2.toml", '[exclusions]\nexcluded_agents = [""]', "2.toml.*excluded_agents.*empty"),
+        ("2.toml", '[exclusions]\nexcluded_requests = ["e_c=Test"]', "2.toml.*excluded_requests.*e_c=Test"),
+        ("2.toml", '[exclusions]\nexcluded_requests = ["fa_x==1"]', "2.toml.*excluded_requests.*fa_"),
+        ("2.toml", "[exclusions]\nexclude_unknown_urls = true", "2.toml.*exclude_unknown_urls.*domains"),
+        ("2.toml", '[privacy]\nexcluded_parameters = ["/[/"]', "2.toml.*excluded_parameters.*regular expression"),
         ("2.toml", "x", "2.toml.*TOML"),
         ("0.toml", "", "0.toml.*id"),
         ("01.toml", "", "01.toml.*id"),
@@ -61,8 +90,8 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_version_names_what_is_in_force_and_nothing_else() -> None:
-    a = PolicySet({2: SitePolicy(mask_bytes=3), 1: SitePolicy(domains=("x.example",))})
-    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(mask_bytes=3)})
+    a = PolicySet({2: SitePolicy(privacy=Privacy(mask_bytes=3)), 1: SitePolicy(domains=("x.example",))})
+    b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(privacy=Privacy(mask_bytes=3))})
     assert a.version == b.version == PolicySet.load(a.dump()).version
     assert len(a.version) == 16
     assert a.version != PolicySet({1: SitePolicy(domains=("x.example",))}).version
@@ -71,3 +100,23 @@ def test_version_names_what_is_in_force_and_nothing_else() -> None:
 def test_a_record_that_is_no_set_is_refused() -> None:
     with pytest.raises(SitesError):
         PolicySet.load(b'{"1": {"mask_bits": 2}}')
+
+
+def test_the_window_of_repeats_is_the_sites_or_the_default(tmp_path: Path) -> None:
+    (tmp_path / "1.toml").write_text("")
+    assert load_sites(tmp_path).policies.repeat_seconds == 900
+    (tmp_path / "default.toml").write_text("repeat_seconds = 60")
+    (tmp_path / "2.toml").write_text("repeat_seconds = 0")
+    sites = load_sites(tmp_path)
+    assert [site.policy.repeat_seconds for site in sites.by_id.values()] == [60, 0]
+    assert sites.policies.repeat_seconds == 60
+    assert PolicySet({}).repeat_seconds == 0
+
+
+def test_a_set_keeps_its_name_when_policies_have_more_fields_than_it_says() -> None:
+    """Packets in the log name the set as it was written, by an older version too."""
+    data = b'{"1":{"timezone":"UTC"}}'
+    found = PolicySet.load(data)
+    assert found.dump() == data
+    assert found.version == hashlib.blake2b(data, digest_size=16).digest()
+    assert found.of(1) == SitePolicy()

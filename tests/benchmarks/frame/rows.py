@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import islice
 from typing import Any
@@ -16,6 +16,8 @@ from infra.service.settings import Settings
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import EVENTS
 from streams.batch import PartitionState, Record, process
+from streams.surroundings import Asked
+from streams.window import Run
 from tests.benchmarks.frame.events import Events, model_sites
 from tests.benchmarks.frame.packing import RATE, Collectors
 
@@ -32,9 +34,17 @@ class Lookups:
         """The set, whatever the version."""
         return self._policies
 
+    def identities(self, asked: Sequence[Asked]) -> Sequence[Run]:
+        """No row of these benchmarks is late."""
+        raise AssertionError("an event is late")
+
     def day_secret(self, date: date) -> bytes:
         """32 bytes that depend on the date."""
         return b"%032d" % date.toordinal()
+
+    def site_key(self, site: int) -> bytes:
+        """32 bytes that depend on the site."""
+        return b"%032d" % site
 
 
 def policies_of(sites: list[ModelSite]) -> PolicySet:

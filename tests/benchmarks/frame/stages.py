@@ -70,7 +70,7 @@ class Clock:
 def _watch(clock: Clock) -> None:
     """The stages, by the names that the code has for them."""
     from schemas import packets
-    from streams import batch, describe, gather, tables, visits
+    from streams import batch, describe, gather, repeats, tables, visits
 
     clock.watch(batch, "process", "rest of process")
     clock.watch(packets, "body", "decode packets")
@@ -81,6 +81,10 @@ def _watch(clock: Clock) -> None:
     for name in re.findall(r"self\.(\w+)\(", inspect.getsource(frame.run)):
         clock.watch(frame, name, name)
     clock.watch(visits, "follow", "visits")
+    for part in ("identify", "among", "remember"):
+        clock.watch(repeats, part, "repeats")
+    clock.watch(repeats.Earlier, "repeated", "repeats")
+    clock.watch(batch.Outcome, "apply", "apply")
     for name in ("events", "rejects", "packets"):
         clock.watch(tables, name, "tables")
 
@@ -118,6 +122,7 @@ def main(file: Path) -> None:
 
     def run(records: Sequence[Any]) -> None:
         outcome = batch.process(records, states, lookups)
+        outcome.apply()
         for table in (outcome.events, outcome.rejects, outcome.packets):
             with pa.ipc.new_stream(pa.BufferOutputStream(), table.schema) as writer:
                 writer.write_table(table)

@@ -23,10 +23,10 @@ from infra.service.vault import Vault, master_key
 from schemas import parameters
 from schemas.packets import MAPPED_IPV4, Event
 from schemas.sites import load_sites
-from schemas.tables import EVENTS, ActionType, VisitorKind
+from schemas.tables import EVENTS, ActionType
 from schemas.topics import EVENTS_RAW
 from streams import fields, keyed, reference
-from streams.anonymize import addresses, user_ids, visitor_ids
+from streams.anonymize import addresses, visitor_ids
 from streams.enrich import device
 from streams.keyed import Kind
 from streams.rules import Rules
@@ -104,19 +104,17 @@ def process(event: dict[str, Any], number: int) -> dict[str, Any] | None:
     timings = {name: parameters.integer(given.get(name)) for name in fields.TIMINGS}
     if any(value < 0 for value in timings.values()):
         return None
-    masked = addresses.mask(MAPPED_IPV4 + ip_address(event["address"]).packed, rules.mask_bytes)
+    masked = addresses.mask(MAPPED_IPV4 + ip_address(event["address"]).packed, rules.privacy.mask_bytes)
     key = keyed.site_day_key(vault.day_secret(rules.date(time)), site)
     raw = Event(time, site, b"", 0, 0, event["agent"], event["language"], "", event["query"])
     row: dict[str, Any] = dict.fromkeys(EVENTS.names)
     row |= {"writer": 0, "partition": 0, "seq": number, "index": 0, "generation": 0, "offset": number, "shard": 0}
-    row |= {"policy_version": policies.version, "site_id": site, "received_at": time, "time": time, "consent": 0}
+    row |= {"policy_version": policies.version, "site_id": site, "received_at": time, "time": time, "consent": -1}
     row |= {"address": addresses.text(masked), "country": "", "region": "", "city": "", "repeat_id": bytes(16)}
-    config = reference._device(row, raw, given, masked, key)
-    row["parameters_removed"], campaign = reference._content(row, given, rules, key, timings)
-    user = user_ids.user_hash(key, given.get("uid", ""))
-    visitor = visitor_ids.visitor_hash(key, given)
-    kind = VisitorKind.USER_ID if user else VisitorKind.VISITOR_ID if visitor else VisitorKind.CONFIG_ID
-    row |= {"visitor_id": user or visitor or config, "visitor_kind": kind, "config_id": config, "user_id": 0}
+    config = reference._device(row, raw, given, masked, key, rules)
+    row["parameters_removed"], campaign = reference._content(row, given, rules, lambda _site: key, timings)
+    reference._custom(row, given, rules, lambda _site: key)
+    user, visitor = reference._identity(row, given, rules, config, key, lambda _site: key)
     visit = visits.get(user) or visits.get(visitor) or visits.get(config)
     if visit is not None and (time - visit.last >= VISIT_MS or campaign not in ("", visit.campaign)):
         visit = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,11 +32,11 @@ def plan(events: int | None, **changes: float) -> Plan:
 
 
 def send(
-    behaviour: Behaviour, path: Path, what: Plan, *, bulk: float = 0.3, bad: float = 0.05
+    behaviour: Behaviour, path: Path, what: Plan, *, bulk: float = 0.3, bad: float = 0.05, repeat: float = 0.0
 ) -> tuple[Totals, Entries]:
     async def run() -> Totals:
         async with serving(behaviour) as port:
-            traffic = Traffic(seed=1, sites=range(1, 6), host=f"127.0.0.1:{port}", bulk=bulk, bad=bad)
+            traffic = Traffic(seed=1, sites=range(1, 6), host=f"127.0.0.1:{port}", bulk=bulk, bad=bad, repeat=repeat)
             journal = Journal(path, seed=1, first=0)
             try:
                 return await Sender(traffic, what, journal).run("127.0.0.1", port)
@@ -60,6 +62,28 @@ def test_all_is_acknowledged_or_refused_by_the_rules(tmp_path: Path) -> None:
     assert entries.number.tolist() == list(range(3_000))
     assert set(entries.outcome[entries.expected == REFUSED]) == {R}
     assert set(entries.outcome[entries.expected == STORED]) == {A}
+
+
+def test_what_was_acknowledged_is_sent_again_and_nothing_else(tmp_path: Path) -> None:
+    turns = iter(range(10**9))
+    taken: Counter[str] = Counter()  # the numbers that the collector took, by the page views' ids
+    seen: Counter[str] = Counter()
+
+    def behaviour(request: Seen) -> Answer:
+        (number,) = re.findall(r"pv_id=(\w+)", request.target + request.body.decode())
+        seen[number] += 1
+        if next(turns) % 3 == 0:
+            return Answer(503)
+        taken[number] += 1
+        return collector(request)
+
+    totals, entries = send(behaviour, tmp_path / "j", plan(600), bulk=0, bad=0, repeat=1.0)
+    check(totals, entries)
+    again = int((entries.expected == Fate.REPEATED).sum())
+    assert 50 < again == sum(count - 1 for count in seen.values())
+    assert max(seen.values()) == 2
+    assert all(taken[number] for number, count in seen.items() if count == 2)
+    assert totals.sent == sum(seen.values()) == 600
 
 
 @pytest.mark.parametrize("status", [503, 500, 0, 301])

@@ -159,3 +159,42 @@ def test_the_collector_knows_the_model_sites(tmp_path: Path) -> None:
     assert {n: site.policy.domains[0] for n, site in load_sites(tmp_path).by_id.items()} == {
         n: model_site(n).domain for n in SITES
     }
+
+
+def test_requests_are_sent_again_in_all_the_ways_that_clients_do() -> None:
+    plain, found = requests(6_000), requests(6_000, repeat=0.3)
+    assert [request.expected for request in plain] == [request.expected for request in found]
+    assert not any(request.again for request in plain)
+    ways: Counter[str] = Counter()
+    for request in found:
+        if not request.again:
+            continue
+        assert set(request.expected) == {Fate.STORED}
+        method, _, headers, _ = parts(request)
+        again = request._replace(payload=request.again)
+        if request.bulk:
+            assert again.payload == request.payload
+            assert not any("r" in item for item in queries(request))
+            ways["bulk"] += 1
+        elif "idempotency-key" in headers:
+            assert parts(again)[2]["idempotency-key"] == headers["idempotency-key"]
+            ways["key"] += 1
+        else:
+            ((first,), (second,)) = queries(request), queries(again)
+            assert (method, parts(again)[0]) == ("POST", "GET")
+            assert (first.pop("send_image"), second.pop("send_image")) == ("0", "1")
+            assert first == second
+            assert {"r", "pv_id"} <= first.keys()
+            ways["image"] += 1
+    assert min(ways.values()) > 5
+    assert len(ways) == 3
+
+
+def test_a_request_that_is_sent_again_has_new_numbers_and_the_old_ones_in_it() -> None:
+    traffic = Traffic(seed=1, sites=SITES, host="h", repeat=1.0)
+    first = next(request for request in iter(traffic.request, None) if request.again)
+    number = traffic.next_number
+    again = traffic.again(first)
+    assert (again.first, again.payload, again.again) == (number, first.again, b"")
+    assert set(again.expected) == {Fate.REPEATED}
+    assert traffic.next_number == number + len(first.expected)

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from schemas.tables import PacketKind
 from streams import batch
 from streams.batch import Lookups, Outcome, PartitionState, Record
+from streams.repeats import unpacked
 from streams.state import VISIT_MS, VISIT_STATE_COLUMNS
-from tests.streams.core.traffic import fresh
+from streams.window import Window
+from tests.streams.core.traffic import World, fresh
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -45,6 +48,8 @@ def run(batches: Sequence[Sequence[Record]], lookups: Lookups, process: Any = ba
     for one in batches:
         outcome = process(one, states, lookups)
         outcome.apply()
+        if isinstance(lookups, World):
+            lookups.store(outcome.events)
         outcomes.append(outcome)
     return rows(*outcomes)
 
@@ -68,6 +73,9 @@ def rebuilt(stored: Rows, partition: int, place: tuple[int, int]) -> PartitionSt
 
     ledger = [row for row in stored["packets"] if before(row)]
     watermark = max((row["watermark"] for row in ledger), default=0)
+    since = max((row["repeats_from"] for row in ledger), default=0)
+    held = [row for row in stored["events"] if before(row) and row["received_at"] > since and any(row["repeat_id"])]
+    high, low = unpacked(b"".join(row["repeat_id"] for row in held))
     latest: dict[int, dict[str, Any]] = {}
     for row in stored["events"]:
         recent = row["visit_last"] > watermark - VISIT_MS and row["time"] > watermark - 2 * VISIT_MS
@@ -79,6 +87,7 @@ def rebuilt(stored: Rows, partition: int, place: tuple[int, int]) -> PartitionSt
         watermark,
         [tuple(row[name] for name in VISIT_STATE_COLUMNS) for row in reversed(latest.values())],
         [(row["writer"], row["seq"], row["seq"]) for row in ledger if row["kind"] == PacketKind.FIRST],
+        Window.of(since, high, low, np.array([row["received_at"] for row in held], np.int64)),
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from schemas import packets
-from schemas.reasons import Rejected
+from schemas.privacy import Privacy
+from schemas.reasons import Rejected, Repeated
+from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import EVENTS, PACKETS, REJECTS, PacketKind
 from streams import batch, reference, visits
 from streams.anonymize import urls
@@ -27,7 +29,7 @@ VERSION = POLICIES.version
 def hard(seed: int, count: int = 40, partitions: int = 2) -> list[Record]:
     """Few visitors with long pauses, late and odd events, copies and noise."""
     traffic = Traffic(seed, visitors=5, step_ms=90_000)
-    return traffic.records(VERSION, count, partitions=partitions, size=8, odd=0.15, trouble=0.15)
+    return traffic.records(VERSION, count, partitions=partitions, size=8, odd=0.15, trouble=0.15, again=0.2)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -54,9 +56,11 @@ def test_state_from_rows_equals_the_live_state_at_every_packet(seed: int, proces
     states = fresh(records)
     stored: Rows = {"events": [], "rejects": [], "packets": []}
     found = 0
+    looked_up = world(POLICIES)
     for record in records:
-        outcome = process([record], states, world(POLICIES))
+        outcome = process([record], states, looked_up)
         outcome.apply()
+        looked_up.store(outcome.events)
         for table, added in rows(outcome).items():
             stored[table] += added
         state = rebuilt(stored, record.partition, (record.generation, record.offset + 1))
@@ -70,10 +74,11 @@ def test_processing_goes_on_from_a_rebuilt_state_as_if_nothing_had_happened(seed
     records = hard(seed, count=50)
     whole = run([records], world(POLICIES))
     middle = 25
-    before = run([records[:middle]], world(POLICIES))
+    looked_up = world(POLICIES)
+    before = run([records[:middle]], looked_up)
     border = {p: 1 + max(r.offset for r in records[:middle] if r.partition == p) for p in (0, 1)}
     states = {p: rebuilt(before, p, (1, offset)) for p, offset in border.items()}
-    rest = batch.process(records[middle:], states, world(POLICIES))
+    rest = batch.process(records[middle:], states, looked_up)
     after = rows(rest)
     joined = {table: before[table] + after[table] for table in before}
     assert differences(whole, joined) == []
@@ -122,7 +127,13 @@ def test_the_ledger_adds_up(seed: int) -> None:
         place = row["partition"], row["offset"]
         stored = [r for r in found["events"] if (r["partition"], r["offset"]) == place]
         rejected = [r for r in found["rejects"] if (r["partition"], r["offset"]) == place]
-        assert row["received"] == row["stored"] + row["excluded"] + row["rejected"]
+        repeats = [row[f"repeats_{reason}"] for reason in Repeated]
+        assert row["received"] == row["stored"] + row["excluded"] + row["rejected"] + sum(repeats)
+        of_reason = zip(row["repeats_reason"], row["repeats_count"], strict=True)
+        sums = dict.fromkeys(Repeated, 0)
+        for reason, number in of_reason:
+            sums[Repeated(reason)] += number
+        assert [*sums.values()] == repeats
         assert row["stored"] == len(stored)
         if row["kind"] == PacketKind.FIRST:
             assert row["received"] > 0
@@ -266,17 +277,16 @@ def test_an_event_that_is_not_kept_asks_for_no_secret(process: Any) -> None:
 
 
 def test_a_time_zone_this_machine_does_not_know() -> None:
-    from schemas.sites import PolicySet, SitePolicy
-
     strange = PolicySet({1: SitePolicy(timezone="Mars/Olympus")})
     with pytest.raises(PolicyUnusable, match="Mars/Olympus"):
         batch.process([one([simple(BASE)], strange.version)], {0: PartitionState()}, world(strange))
 
 
 def test_each_packet_is_treated_by_the_policy_that_it_names() -> None:
-    from schemas.sites import PolicySet, SitePolicy
-
-    old, new = PolicySet({1: SitePolicy(mask_bytes=1)}), PolicySet({1: SitePolicy(mask_bytes=3)})
+    old, new = (
+        PolicySet({1: SitePolicy(privacy=Privacy(mask_bytes=1))}),
+        PolicySet({1: SitePolicy(privacy=Privacy(mask_bytes=3))}),
+    )
     records = [one([simple(BASE)], old.version, 0), one([simple(BASE)], new.version, 1)]
     found = run([records], world(old, new))["events"]
     assert [row["address"] for row in found] == ["81.2.69.0", "81.0.0.0"]
@@ -293,12 +303,14 @@ def test_no_raw_personal_data_reaches_a_row() -> None:
         f"&country=de&city={canary}&lat=1&data={canary}&token_auth={canary}&uadata={canary}&res={canary}&_ref={canary}"
     )
     event = simple(query, address=bytes.fromhex("2a01") + b"\xca" * 14, agent=f"Mozilla/5.0 {canary}", hints=canary)
-    found = run([[one([event], VERSION)]], world(POLICIES))
+    policies = PolicySet({1: SitePolicy(privacy=Privacy(mask_bytes=1))})
+    found = run([[one([event], policies.version)]], world(policies))
     row = found["events"][0]
     assert canary.lower() not in str(found).lower()
     assert row["address"] == "2a01:caca:caca:caca::"
     assert str(0x0123456789ABCDEF) not in str(row)
     assert row["parameters_removed"] == 6
     assert row["user_id"] == 0
-    assert row["visit_user_id"] != 0
+    assert row["visit_user_id"] == 0
+    assert row["visit_visitor_id"] != 0
     assert row["order_id"] != 0

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schemas.privacy import of_preset
 from schemas.sites import SitePolicy
 from schemas.tables import ActionType, ReferrerType
 from streams import fields
@@ -16,7 +17,8 @@ from streams.enrich.device import Bot
 from streams.rules import Rules
 from tests.streams.core.vectors import group
 
-RULES = Rules.of(1, SitePolicy(domains=("*.shop.example", "site.example", "www.other.example:8080")))
+MATOMO = of_preset("matomo-default")
+RULES = Rules.of(1, SitePolicy(privacy=MATOMO, domains=("*.shop.example", "site.example", "www.other.example:8080")))
 
 
 def test_action_columns_equal_values_for_every_combination() -> None:
@@ -223,7 +225,7 @@ def test_matomo_referrer_type_vectors_of_new_visits(vectors: Path) -> None:
         if case["id"] == "referrer_type-013":
             continue  # a page under another site's address
         host = hosts[given["idsite"]]
-        rules = Rules.of(1, SitePolicy(domains=(host,) if host else ()))
+        rules = Rules.of(1, SitePolicy(privacy=MATOMO, domains=(host,) if host else ()))
         parts, found = urls.split(given["url"]), referrers.classify(given["urlref"], rules)
         assert parts is not None
         kind = ReferrerType.DIRECT if found.host == parts.host else found.type

@@ -70,11 +70,12 @@ def test_matomo_visitor_id_vectors(vectors: Path) -> None:
 
 def test_a_forced_id_goes_before_the_cookies_and_must_be_exact() -> None:
     cookie, forced = "76d1f50cbfda087a", "0123456789abcdef"
-    assert visitor_ids.visitor_hash(KEY, {"_id": cookie, "cid": forced}) == visitor_ids.visitor_hash(
-        KEY, {"_id": forced}
-    )
-    assert visitor_ids.visitor_hash(KEY, {"_id": cookie}) != visitor_ids.visitor_hash(KEY, {"_id": forced})
-    assert visitor_ids.visitor_hash(KEY, {}) == 0
+    assert visitor_ids.named({"_id": cookie, "cid": forced}) == int(forced, 16)
+    assert visitor_ids.named({"_id": cookie}) == int(cookie, 16)
+    assert visitor_ids.named({"_id": cookie}, cookieless=True) is visitor_ids.named({}) is None
+    assert visitor_ids.named({"_id": cookie, "cid": forced}, cookieless=True) == int(forced, 16)
+    assert visitor_ids.visitor_hash(KEY, 1) != visitor_ids.visitor_hash(KEY, 2)
+    assert visitor_ids.visitor_hash(KEY, None) == 0
     for text in ("0123456789abcde", "0123456789abcdef0", "0123456789abcdeg", "0123456789abcdef\n"):
         assert visitor_ids.forced(text) is None
 

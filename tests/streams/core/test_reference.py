@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import parameters
 from schemas.packets import Event
+from schemas.reasons import Repeated
 from streams import batch, reference
 from streams.batch import Record
 from streams.caches import caches
@@ -23,9 +24,8 @@ VERSION = POLICIES.version
 
 
 def both(records: list[Record], size: int = 1000) -> list[tuple[object, ...]]:
-    looked_up = world(POLICIES)
     batches = [records[start : start + size] for start in range(0, len(records), size)]
-    return differences(run(batches, looked_up), run(batches, looked_up, reference.process))
+    return differences(run(batches, world(POLICIES)), run(batches, world(POLICIES), reference.process))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -39,6 +39,21 @@ def test_traffic_with_odd_events_late_times_and_bad_packets(seed: int) -> None:
     assert both(records, 7) == []
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_traffic_with_repeats_in_any_cut(seed: int) -> None:
+    r = random.Random(seed)
+    traffic = Traffic(seed, visitors=8, step_ms=r.choice([500, 5_000, 60_000]))
+    records = traffic.records(VERSION, 50, partitions=2, size=8, odd=0.1, trouble=0.1, again=0.4)
+    looked_up = world(POLICIES), world(POLICIES)
+    cuts = sorted(r.sample(range(1, len(records)), 8))
+    batches = [records[a:b] for a, b in zip([0, *cuts], [*cuts, len(records)], strict=True)]
+    ours = run(batches, looked_up[0])
+    assert differences(ours, run(batches, looked_up[1], reference.process)) == []
+    dropped = {reason: sum(row[f"repeats_{reason}"] for row in ours["packets"]) for reason in Repeated}
+    assert min(dropped.values()) > 0
+    assert looked_up[0].lookups
+
+
 def test_every_odd_request_alone_and_beside_the_others() -> None:
     events = [simple(parameters.safe(text.encode())) for text in ODD]
     together = run([[one(events, VERSION)]], world(POLICIES))
@@ -49,14 +64,15 @@ def test_every_odd_request_alone_and_beside_the_others() -> None:
 
 
 NAMES = sorted(
-    {*PARAMETERS, "hsr_text", "fa_x", "unknown", ""} - (CAMPAIGN_PARAMETERS - {"utm_campaign", "mtm_source"})
+    {*PARAMETERS, "zz", "hsr_text", "fa_x", "unknown", ""} - (CAMPAIGN_PARAMETERS - {"utm_campaign", "mtm_source"})
 )
 TRICKY = """
 1 0 -1 01 +1 0x10 1_0 1e3 . -. 99999999999999999999 null nan inf -86400 2147483648 1920x1080
 %31 %2B1 %zz % %E9 %F0%9F%98%80 %00 %0A %ED%A0%80 + ++a a+b
 76d1f50cbfda087a 76D1F50CBFDA087A0 abcdef mailto%3Ax https%3A%2F%2F
 https%3A%2F%2Fu%3Ap%40www.site1.example%2Fa%3Fgclid%3D1%26q%3Db%26utm_campaign%3Dc%23d%3Fsid%3D1
-https%3A%2F%2Fwww.google.com%2Fsearch%3Fq%3Dx %5B%5B%22s%22%2C%22n%22%2C%22c%22%2C1%2C2%5D%5D
+https%3A%2F%2Fwww.google.com%2Fsearch%3Fq%3Dx 1794913000 1794913000.5 2026-11-17+01%3A02%3A03 20261117T010203Z
+http%3A%2F%2Fsemalt.com %2F%2Fhost%2Fpath Googlebot x %5B%5B%22s%22%2C%22n%22%2C%22c%22%2C1%2C2%5D%5D
 %7B%22a%22%3A%22headless%22%7D
 """
 VALUES = st.one_of(
@@ -82,11 +98,14 @@ EVENTS = st.builds(
         st.binary(min_size=4, max_size=4).map(lambda b: b"\0" * 10 + b"\xff\xff" + b),
     ),
     role=st.integers(0, 4),
-    flags=st.sampled_from([0, 0, 0, 1, 4, 8, 32, 128]),
+    flags=st.sampled_from([0, 0, 0, 1, 4, 8, 32, 128, 256]),
     agent=st.one_of(st.sampled_from(["", "curl/8", "Mozilla/5.0 (iPad)"]), st.text(max_size=30)),
     language=st.one_of(st.sampled_from(["", "de", "en-US,en;q=0.9", "(x) fr"]), st.text(max_size=30)),
     hints=st.sampled_from(["", "{", '{"brands":["HeadlessChrome"]}']),
     query=QUERIES,
+    repeat=st.sampled_from([b"", b"", b"K" + bytes(16), b"B" + bytes(16), b"K", b"?" * 17]),
+    items=st.sampled_from([1, 2, 2**32 - 1]),
+    index=st.sampled_from([0, 1, 2**32 - 1]),
 )
 
 

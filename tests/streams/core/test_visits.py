@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.packets import Event
+from schemas.privacy import Privacy, Values
 from schemas.reasons import Excluded
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import VisitorKind
@@ -16,7 +17,8 @@ from streams import batch, reference, state
 from tests.streams.core.compare import run
 from tests.streams.core.traffic import START_MS, one, simple, world
 
-POLICIES = PolicySet({1: SitePolicy(), 2: SitePolicy(timezone="Asia/Kathmandu")})
+HASHED = Privacy(user_ids=Values.DAY)  # users are told apart only where the policy keeps something of them
+POLICIES = PolicySet({1: SitePolicy(privacy=HASHED), 2: SitePolicy(privacy=HASHED, timezone="Asia/Kathmandu")})
 MINUTE = 60_000
 A, B = "_id=76d1f50cbfda087a", "_id=00d1f50cbfda087a"
 PLACES = [b"\0" * 10 + b"\xff\xff" + bytes([10, n, 0, 1]) for n in range(3)]

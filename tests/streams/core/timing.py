@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from schemas import packets
 from schemas.tables import EVENTS
-from streams import batch, columns, describe, gather, tables, visits
+from streams import batch, columns, describe, excluding, gather, tables, visits
 from tests.streams.core.traffic import Traffic, fresh, policy_set, world
 
 spent: dict[str, float] = {}
@@ -50,6 +50,7 @@ def stages() -> Iterator[None]:
         (gather, "gather"),
         (packets, "decode"),
         (columns.Query, "__init__"),
+        (excluding, "verdicts"),
         (describe, "_after_parsing"),
         (visits, "follow"),
         (tables, "events"),

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
+from typing import Any
 from urllib.parse import quote
 
+import msgspec
+import numpy as np
+import pyarrow as pa
+
 from schemas import packets, parameters
-from schemas.packets import Event, Flag
+from schemas.packets import Event, Flag, Repeat
+from schemas.privacy import of_preset
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
+from streams.surroundings import Asked
+from streams.window import Run
 
 START_MS = 1_795_000_000_000  # 2026-11-18 08:26:40 UTC
 WORDS = ["red", "blue", "summer", "winter", "sale", "shoe", "coat", "lamp", "desk", "garden", "news", "world"]
@@ -153,6 +162,24 @@ ODD = [
             "&urlref=https%3A%2F%2Fwww.baidu.com%2Fs%3Fwd%3D%25C1%25F7%25D0%25D0",
             "&urlref=nonsense",
             "&urlref=https%3A%2F%2Fu%3Apw%40other.example%2F%3Fsid%3D1",
+            "&bots=1&ua=Googlebot",
+            "&ua=Googlebot%2F2.1",
+            "&cdt=2026-11-18+08:00:00",
+            "&cdt=2026-11-18T08%3A00%3A00.250Z",
+            "&cdt=2026-11-17+08:00:00&cdo=-5",
+            "&cdt=2024-02-29",
+            "&cdt=1700000000",
+            "&cdt=5",
+            "&cdt=4102444799",
+            "&cdt=never",
+            "&cdo=40",
+            "&cdo=99990",
+            "&cdo=99999999999",
+            "&zz=10",
+            "&zz=%2B1",
+            "&urlref=http%3A%2F%2Fsub.SEMALT.com%2F%3Fa%3Db",
+            "&link=%2F%2Fo.example%2Fx&url=myapp%3A%2F%2Fscreen%2F1",
+            "&link=javascript%3A%2F%2Fo.example%2F%250aalert(1)",
             "&hsr_smp=1&hsr_text=secret&fa_fields=x&%66a_x=1",
             "&send_image=0&unknown=%FF%FE",
         ]
@@ -167,6 +194,8 @@ class World:
     sets: dict[bytes, PolicySet]
     dead: set[date] = field(default_factory=set)
     asked: int = 0
+    stored: list[tuple[tuple[int, int, int], int, int, int, int]] = field(default_factory=list)
+    lookups: list[Asked] = field(default_factory=list)
 
     def policies(self, version: bytes) -> PolicySet:
         try:
@@ -180,17 +209,64 @@ class World:
             raise SecretMissing(day)
         return day.isoformat().encode().ljust(32, b"-")
 
+    def site_key(self, site: int) -> bytes:
+        return str(site).encode().ljust(32, b"+")
+
+    def store(self, events: pa.Table) -> None:
+        """Remember the identities of rows that are stored: place, site, halves, moment."""
+        names = ("partition", "generation", "offset", "site_id", "repeat_id", "received_at")
+        columns = [events[name].to_pylist() for name in names[:5]]
+        columns.append(events["received_at"].cast(pa.int64()).to_pylist())
+        for partition, generation, offset, site, repeat, at in zip(*columns, strict=True):
+            high, low = struct.unpack("<QQ", repeat)
+            if high:
+                self.stored.append(((partition, generation, offset), site, high, low, at))
+
+    def identities(self, asked: Sequence[Asked]) -> list[Run]:
+        self.lookups += asked
+        out = []
+        for one in asked:
+            found = [
+                (high, low, at)
+                for place, site, high, low, at in self.stored
+                if place[0] == one.partition
+                and place < one[:3]
+                and site in one.sites
+                and high in one.high
+                and one.first_ms <= at <= one.last_ms
+            ]
+            high_, low_, at_ = zip(*found, strict=True) if found else ((), (), ())
+            out.append(Run(np.array(high_, np.uint64), np.array(low_, np.uint64), np.array(at_, np.int64)))
+        return out
+
+
+EXCLUSIONS: dict[int, dict[str, Any]] = {
+    3: {
+        "keep_bots": True,
+        "excluded_agents": ("/iPad|curl\\/8/", "WINDOWS NT"),
+    },
+    4: {
+        "excluded_addresses": ("2a01::/17", "0.0.0.0/2", "81.2.69.*"),
+        "excluded_requests": ("e_c==form,zz=^1,res!@x",),
+    },
+    5: {"exclude_unknown_urls": True, "excluded_requests": ("zz=$x,zz==%2B1",), "excluded_agents": ("firefox",)},
+}
+
 
 def policy_set(sites: int = 5) -> PolicySet:
     """Sites 1 to `sites`, each a little different."""
     zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]
     made = {
-        site: SitePolicy(
+        site: msgspec.structs.replace(
+            SitePolicy(**EXCLUSIONS.get(site, {})),
             timezone=zones[site % len(zones)],
             domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
-            mask_bytes=site % 5,
-            excluded_parameters=("customer", f"x{site}"),
-            keep_fragment=site % 2 == 0,
+            privacy=msgspec.structs.replace(
+                of_preset("matomo-default"),
+                mask_bytes=site % 5,
+                excluded_parameters=("customer", f"x{site}", *(("/^s.d$/",) if site == 3 else ())),
+                keep_fragment=site % 2 == 0,
+            ),
         )
         for site in range(1, sites + 1)
     }
@@ -206,6 +282,8 @@ def world(*sets: PolicySet) -> World:
 def address(random_: random.Random) -> bytes:
     """An IPv4 address as mapped, an IPv6 address, now and then a 6to4 one."""
     kind = random_.random()
+    if kind < 0.05:
+        return b"\0" * 10 + b"\xff\xff" + random_.choice([b"\x40\x04\x00\x01", b"\x42\xf9\x55\x24"])
     if kind < 0.7:
         return b"\0" * 10 + b"\xff\xff" + random_.randbytes(4)
     return (b"\x20\x02" if kind < 0.75 else b"\x2a\x01") + random_.randbytes(14)
@@ -236,6 +314,7 @@ class Traffic:
         self.step_ms = step_ms
         self.sites = sites
         self.recent: list[Visitor] = []
+        self.sent: list[Event] = []  # that may be sent again
         self.visitors = [self._visitor() for _ in range(visitors)]
         self.pages = {site: [self._page(site) for _ in range(max(2, pages // sites))] for site in range(1, sites + 1)}
         self.weights = {
@@ -323,10 +402,14 @@ class Traffic:
         out += ["pdf=1", "qt=0", "realp=0", "wma=0", "fla=0", "java=0", "ag=0", "cookie=1"]
         return "&".join(out)
 
-    def event(self, odd: float = 0.0) -> Event:
-        """The next event; with probability `odd` one that nobody expects."""
+    def event(self, odd: float = 0.0, again: float = 0.0) -> Event:
+        """The next event; with probability `odd` one that nobody expects, with `again` one that came before."""
         r = self.random
         self.now += r.randint(0, 2 * self.step_ms)
+        if self.sent and r.random() < again:
+            sent = r.choice(self.sent)
+            moved = r.choice([0, 0, -1_000, -899_000, -900_001, -5_000_000])
+            return msgspec.structs.replace(sent, received_ms=self.now + moved)
         if self.recent and r.random() < 0.55:
             visitor = r.choice(self.recent)
         else:
@@ -337,22 +420,30 @@ class Traffic:
         if r.random() < odd:
             query = r.choice(ODD)
             site = r.choice([visitor.site, 1, 1, 0, 999])
-            flags = r.choice([0, 0, 0, Flag.OPT_OUT, Flag.PREFETCH, Flag.CONSENT, Flag.DNT])
+            flags = r.choice([0, 0, 0, Flag.OPT_OUT, Flag.PREFETCH, Flag.CONSENT, Flag.DNT, Flag.DATA_SAVER])
             late = [0, -400_000, -1_799_999, -1_800_000, -1_800_001, -86_400_000, 60_000, 10**12, -(10**15), 2**62]
             received += r.choice([0, 0, 0, *late])
         else:
             query = self.query(visitor)
-        return Event(
+        event = Event(
             received_ms=received,
             site=site,
             address=visitor.address if r.random() < 0.9 else address(r),
-            role=0,
+            role=r.choice([0, 0, 2, 4]) if odd else 0,
             flags=int(flags),
             agent=visitor.agent,
             language=visitor.language,
             hints=r.choice(["", "", '{"brands":"HeadlessChrome"}']) if odd else "",
             query=parameters.safe(query.encode()),
         )
+        if again:
+            told = r.choice([b"", b"", Repeat.KEY, Repeat.BODY, Repeat.BODY, b"?", b"K short"])
+            if told:
+                event.repeat = told + (b"%02d" % r.randrange(20)) * 8 if len(told) == 1 else told
+                event.items, event.index = r.choice([(1, 0), (3, r.randrange(3))])
+                event.query = event.query.replace("&r=", "&x=" if r.random() < 0.8 else "&rand=", 1)
+            self.sent = [*self.sent[-11:], event]
+        return event
 
     def records(
         self,
@@ -363,6 +454,7 @@ class Traffic:
         size: int = 20,
         odd: float = 0.0,
         trouble: float = 0.0,
+        again: float = 0.0,
         writer: int = 7,
     ) -> list[Record]:
         """`count` packets of about `size` events; with probability `trouble` one comes again, or is none."""
@@ -379,7 +471,7 @@ class Traffic:
             else:
                 seq = seqs.get(partition, -1) + 1
                 seqs[partition] = seq
-                events = [self.event(odd) for _ in range(r.randint(1, 2 * size - 1))]
+                events = [self.event(odd, again) for _ in range(r.randint(1, 2 * size - 1))]
                 value = packets.encode(writer + partition, seq, 1, policy, events)
             offset = offsets.get(partition, -1) + 1
             offsets[partition] = offset

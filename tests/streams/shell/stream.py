@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import random
 import time
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote_plus
 
+import msgspec
 import pyarrow as pa
 from kafka import KafkaProducer
 
 from infra.local.stack import install
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
-from schemas.packets import MAPPED_IPV4, Event, encode
+from schemas.packets import MAPPED_IPV4, Event, Repeat, encode
+from schemas.privacy import Privacy
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
@@ -24,7 +27,11 @@ from schemas.topics import EVENTS_RAW, SITE_POLICIES
 T = TypeVar("T")
 
 POLICIES = PolicySet(
-    {1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin"), 2: SitePolicy(mask_bytes=1), 3: SitePolicy()}
+    {
+        1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin", keep_bots=True),
+        2: SitePolicy(privacy=Privacy(mask_bytes=1), keep_bots=True),
+        3: SitePolicy(keep_bots=True),
+    }
 )
 AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -67,6 +74,25 @@ def events(count: int, *, seed: int = 1, start_ms: int | None = None, first: int
         address = MAPPED_IPV4 + ipaddress.ip_address(f"198.51.100.{visitor}").packed
         found.append(Event(now, site, address, 0, 0, AGENTS[visitor % len(AGENTS)], "de-DE,de;q=0.9", "", query))
     return found
+
+
+def with_repeats(found: Sequence[Event], *, seed: int = 1) -> list[Event]:
+    """The events, each with something to tell a repeat by, and now and then one of them again, sooner or later."""
+    draw = random.Random(seed)
+    out: list[Event] = []
+    for number, event in enumerate(found):
+        name = hashlib.blake2b(b"%d" % (number // 3), digest_size=16).digest()
+        kind = number // 3 % 4
+        if kind < 2:
+            event.repeat, event.items, event.index = (Repeat.KEY, Repeat.BODY)[kind] + name, 3, number % 3
+        elif kind == 2:
+            event.query += f"&r={number % 1000:06d}&h=1&m=2&s=3"
+        out.append(event)
+        while draw.random() < 0.25:
+            again = draw.choice(out[-40:] if draw.random() < 0.8 else out)
+            late = draw.choice((0, 0, 0, 3_000, 850_000, 7_200_000))
+            out.append(msgspec.structs.replace(again, received_ms=event.received_ms - late))
+    return out
 
 
 def packets(
@@ -125,9 +151,23 @@ def books(client: Client) -> dict[str, int]:
         "(SELECT uniqExact(writer, `partition`, seq, `index`) FROM events), (SELECT count() FROM packets), "
         "(SELECT uniqExact(`partition`, generation, `offset`) FROM packets), "
         "(SELECT sum(rejected) FROM packets), (SELECT count() FROM rejects WHERE reason != 'bad_packet'), "
-        "(SELECT sum(excluded) FROM packets)"
+        "(SELECT sum(excluded) FROM packets), "
+        "(SELECT sum(repeats_key) + sum(repeats_random) + sum(repeats_body) FROM packets), "
+        "(SELECT sum(events) FROM repeats)"
     ).result_rows[0]
-    names = ("received", "stored", "events", "names", "packets", "places", "rejected", "rejects", "excluded")
+    names = (
+        "received",
+        "stored",
+        "events",
+        "names",
+        "packets",
+        "places",
+        "rejected",
+        "rejects",
+        "excluded",
+        "repeated",
+        "repeats",
+    )
     return dict(zip(names, (int(value) for value in rows), strict=True))
 
 
@@ -149,7 +189,8 @@ def total(client: Client, expected: int, limit: float = 90.0) -> dict[str, int]:
     assert found["events"] == found["stored"] == found["names"]
     assert found["packets"] == found["places"]
     assert found["rejects"] == found["rejected"]
-    assert found["stored"] + found["rejected"] + found["excluded"] == expected
+    assert found["repeats"] == found["repeated"]
+    assert found["stored"] + found["rejected"] + found["excluded"] + found["repeated"] == expected
     return found
 
 

@@ -8,6 +8,7 @@ from kafka import KafkaProducer
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import encode
+from schemas.privacy import Privacy
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import PacketKind
@@ -107,7 +108,7 @@ def test_places_of_a_new_topic_id_come_after_all_of_the_old_one(client: Client, 
 def test_a_partition_waits_for_its_policy_and_the_others_go_on(
     client: Client, make_pipeline: MakePipeline, world: Settings
 ) -> None:
-    late = PolicySet({1: SitePolicy(), 2: SitePolicy(), 3: SitePolicy(mask_bytes=3)})
+    late = PolicySet({1: SitePolicy(), 2: SitePolicy(), 3: SitePolicy(privacy=Privacy(mask_bytes=3))})
     found = events(20, seed=1)
     waiting = [Record(1, 0, 1, found[0].received_ms, encode(5, 0, ROUTING_VERSION, late.version, found))]
     pipeline, batch = make_pipeline(), records(0)

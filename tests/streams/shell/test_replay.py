@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from itertools import count
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from infra.service.clickhouse import Client
+from schemas.reasons import Repeated
 from streams.batch import Record
 from streams.patience import Patience
 from streams.pipeline import Pipeline
 from tests.streams.shell.conftest import MakePipeline
-from tests.streams.shell.stream import DUMPS, dump, events, packets
+from tests.streams.shell.stream import DUMPS, dump, events, packets, with_repeats
 
 EVENTS = 2_000
 SHORT = 100  # holes in the short run
@@ -41,7 +43,7 @@ def stream() -> list[list[Record]]:
     """Batches of two partitions' records; bad records and second copies among them."""
     records: list[list[Record]] = []
     for partition in PARTITIONS:
-        found = events(EVENTS // len(PARTITIONS), seed=partition)
+        found = with_repeats(events(EVENTS // len(PARTITIONS), seed=partition))
         values = packets(found, writer=7 + partition)
         values.insert(10, values[4])  # a second copy
         values.insert(20, b"no packet")
@@ -139,6 +141,7 @@ def replay(client: Client, make_pipeline: MakePipeline) -> Replay:
 def check(replay: Replay, holes: Sequence[Hole]) -> None:
     assert replay.tables["events"].num_rows > 0.8 * EVENTS
     assert replay.tables["rejects"].num_rows > 0
+    assert all(pc.sum(replay.tables["packets"][f"repeats_{reason}"]).as_py() > 20 for reason in Repeated)
     kinds = replay.tables["packets"]["kind"].to_pylist()
     assert {kinds.count(kind) for kind in (2, 3)} == {len(PARTITIONS)}
     for hole in holes:

@@ -1,0 +1,84 @@
+"""What the policy commands print follows from the rules in force."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from infra import privacy
+from schemas.privacy import PRESETS, RULES, Consent, Privacy, Values, of_preset
+from schemas.sites import SitePolicy
+from tests.infra.test_cli import veilstream
+
+OTHER: dict[str, object] = {
+    "mask_bytes": 3,
+    "allowed_parameters": ("colour",),
+    "excluded_parameters": ("colour",),
+    "excluded_lists": ("personal",),
+    "masked_paths": ("/users/*",),
+    "dimensions": {3: Values.KEEP},
+}
+UNSAID = {"preset", "children", "search_parameters", "with_consent"}  # names of sets of rules, and no rule of privacy
+
+
+def changed(rules: Privacy, name: str) -> list[Privacy]:
+    """The rules with another value of this one, whatever value there is."""
+    kind = next(field.type for field in msgspec.structs.fields(Privacy) if field.name == name)
+    now = getattr(rules, name)
+    others = [not now] if kind is bool else [OTHER[name]] if name in OTHER else [v for v in kind if v != now]
+    return [msgspec.structs.replace(rules, **{name: value}) for value in others]
+
+
+@pytest.mark.parametrize("preset", ["no-personal-data", "matomo-default"])
+@pytest.mark.parametrize("name", [name for name in RULES if name not in UNSAID])
+def test_every_rule_changes_what_is_explained(preset: str, name: str) -> None:
+    rules = of_preset(preset)
+    if name == "allowed_parameters" and preset == "matomo-default":
+        pytest.skip("an allow-list is not in force there")
+    if name in ("excluded_parameters", "excluded_lists") and preset == "no-personal-data":
+        pytest.skip("lists of exclusions are not in force there")
+    said = privacy.explain(SitePolicy(privacy=rules))
+    for other in changed(rules, name):
+        assert privacy.explain(SitePolicy(privacy=other)) != said
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_called_what_it_is(preset: str) -> None:
+    first = privacy.explain(SitePolicy(privacy=of_preset(preset)))[0]
+    assert (privacy.PERSONAL in first) == (preset != "no-personal-data")
+
+
+def test_the_default_does_not_leak_and_matomos_does() -> None:
+    assert privacy.check(Privacy()) == []
+    names = {finding.name for finding in privacy.check(of_preset("matomo-default"))}
+    assert {
+        "user-ids-beside-masked-addresses",
+        "lasting-ids-with-full-referrers",
+        "fingerprint-of-full-address",
+    } <= names
+    asked = msgspec.structs.replace(of_preset("matomo-default"), consent=Consent.REQUIRED)
+    assert "lasting-ids-without-consent" in names
+    assert "lasting-ids-without-consent" not in {finding.name for finding in privacy.check(asked)}
+
+
+def test_commands(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text("[privacy]\nmask_bytes = 3\n")
+    (tmp_path / "1.toml").write_text('[privacy]\nreferrer = "exclude_all"\n')
+    (tmp_path / "2.toml").write_text('[privacy]\npreset = "matomo-default"\n')
+    shown = veilstream("policy", "show", "1", "--json", VEILSTREAM_SITES_DIR=str(tmp_path))
+    rules = json.loads(shown.stdout.splitlines()[-1])["rules"]
+    assert rules["mask_bytes"] == {"value": 3, "from": "default.toml"}
+    assert rules["referrer"] == {"value": "exclude_all", "from": "1.toml"}
+    assert rules["user_ids"] == {"value": "drop", "from": "preset no-personal-data"}
+    explained = veilstream("policy", "explain", "1", VEILSTREAM_SITES_DIR=str(tmp_path))
+    assert "without the last 3 of its 4 bytes" in explained.stdout
+    assert veilstream("policy", "check", "1", VEILSTREAM_SITES_DIR=str(tmp_path)).returncode == 0
+    checked = veilstream("policy", "check", "--json", VEILSTREAM_SITES_DIR=str(tmp_path))
+    assert checked.returncode == 1
+    assert {finding["site"] for finding in json.loads(checked.stdout)["findings"]} == {2}
+    missing = veilstream("policy", "show", "9", VEILSTREAM_SITES_DIR=str(tmp_path))
+    assert missing.returncode == 1
+    assert "no site 9" in missing.stderr
