@@ -44,8 +44,11 @@ def remove(path: Path, login: str) -> None:
 
 
 def verify(path: Path, login: str, password: str) -> bool:
-    """Whether the password is the user's; takes as long for an unknown user. Raises UsersError."""
-    salt, digest = _load(path).get(login, _NOBODY)
+    """Whether the password is the user's; takes as long for an unknown user, unless there is none. Raises UsersError."""
+    users = _load(path)
+    if not users:
+        return False
+    salt, digest = users.get(login, _NOBODY)
     return hmac.compare_digest(_hash(password, salt), digest)
 
 

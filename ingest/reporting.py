@@ -33,6 +33,7 @@ FIELDS_LIMIT = 1000
 IN_FORCE_SECONDS = 10.0  # longest wait until a new site takes events
 OTHERS_SECONDS = 2.0  # until processes beside this one have taken up a new site too
 PROOFS_LIMIT = 16  # of passwords, waiting; each takes 16 MiB and a fifth of a second
+WRONG_SECONDS = 0.5  # after a wrong one, until the next is looked at: guessing takes long, and little of a core
 HOURS_LIMIT = 10 * 366 * 24
 
 DENIED = "You can't access this resource: the token_auth is missing, wrong or expired, or lacks the needed role."
@@ -80,6 +81,9 @@ class Reporting:
             result = failed(str(error))
         except SitesError as error:
             result = failed(str(error).replace(f"{self._folder}/", ""))
+        except OSError as error:
+            log.error("reporting_failed", **describe(error))
+            result = failed(f"The sites' files cannot be written: {error.strerror}.")
         except Exception as error:
             # What is wrong may hold what was sent.
             log.error("reporting_failed", **describe(error))
@@ -152,6 +156,8 @@ class Reporting:
         try:
             async with self._proving:
                 right = await asyncio.to_thread(users.verify, self._users, login, password)
+                if not right:
+                    await asyncio.sleep(WRONG_SECONDS)
         finally:
             self._proofs -= 1
         if not right:

@@ -65,7 +65,9 @@ BURST_SECONDS = 10
 COMPRESSED_FROM = 256 << 10  # bytes of a set of policies
 HIGHEST_RATE = 1e9  # events per second; also the highest burst
 
-_host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[^\s?#]*)?").fullmatch
+_host = re.compile(
+    r"(?:(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[^\s?#]*)?"
+).fullmatch
 _url = re.compile(r"https?://[^\s/?#]+(?:/[^\s]*)?").fullmatch
 _number = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -22,15 +24,26 @@ def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return veilstream("sites", *arguments, VEILSTREAM_STATE=str(folder.parent), VEILSTREAM_SITES_DIR=str(folder))
 
 
-def _add(folder: Path) -> list[int]:
-    return [sites.add(folder, name="S").id for _ in range(20)]
+def _add(folder: Path, together: Barrier) -> None:
+    together.wait(60)
+    for _ in range(100):
+        site = sites.add(folder, name=str(os.getpid()))
+        assert load_sites(folder).by_id[site.id].name == str(os.getpid())
+        sites.add_token(folder, None, Role.SUPERUSER)
 
 
-def test_two_processes_never_get_the_same_id(tmp_path: Path) -> None:
-    with get_context("spawn").Pool(2) as pool:
-        first, second = pool.map(_add, [tmp_path, tmp_path], chunksize=1)
-    assert sorted(first + second) == list(range(1, 41))
-    assert len(load_sites(tmp_path)) == 40
+def test_two_processes_never_get_the_same_id_and_lose_no_token(tmp_path: Path) -> None:
+    context = get_context("spawn")
+    together = context.Barrier(2)
+    both = [context.Process(target=_add, args=(tmp_path, together)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(100)
+    assert [process.exitcode for process in both] == [0, 0]
+    found = load_sites(tmp_path)
+    assert list(found.by_id) == list(range(1, 201))
+    assert len(found.superusers) == 200
 
 
 def test_an_id_is_not_given_twice(tmp_path: Path) -> None:

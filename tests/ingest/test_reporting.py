@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from infra import sites, users
-from ingest.reporting import Hosts, host_of
+from ingest.reporting import PROOFS_LIMIT, WRONG_SECONDS, Hosts, host_of
 from schemas.packets import Role
 from schemas.sites import SUPERUSERS_FILE, load_sites, read_superusers
 from schemas.tokens import token_hash
@@ -193,8 +196,22 @@ async def test_a_superusers_token_counts_for_events_of_every_site(collector: Run
 async def test_many_who_prove_passwords_wait_and_are_bounded(collector: Running) -> None:
     users.add(collector.collector.settings.users, "ann", "secret")
     form = {"userLogin": "ann", "passwordConfirmation": "no"}
+    begun = time.monotonic()
     answers = [refused(one) for one in await asyncio.gather(*(call(collector, TOKEN, "", **form) for _ in range(24)))]
-    assert {answer.split()[0] for answer in answers} == {"The", "Too"}
+    assert sum(answer.startswith("Too many") for answer in answers) == 24 - PROOFS_LIMIT
+    assert time.monotonic() - begun > WRONG_SECONDS * PROOFS_LIMIT
+
+
+@served()
+async def test_a_folder_that_cannot_be_written_is_said(collector: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "Read-only" in refused(await call(collector, "SitesManager.addSite", siteName="x"))
+    monkeypatch.undo()
+    assert await call(collector, "SitesManager.addSite", siteName="x") == {"value": 4}
+    assert {path.name for path in folder_of(collector).glob(".*")} == {".highest", ".lock"}
 
 
 @served()
@@ -246,6 +263,8 @@ def test_hosts_belong_to_sites(tmp_path: Path) -> None:
     ("url", "host"),
     [
         ("A.example", "a.example"),
+        ("http://my_host", "my_host"),
+        ("http://[::1]:8080/", "[::1]:8080"),
         ("https://a.example/x", "a.example"),
         ("//[", ""),
         ("u:p@b.example", "b.example"),
