@@ -44,7 +44,7 @@ def remove(path: Path, login: str) -> None:
 
 
 def verify(path: Path, login: str, password: str) -> bool:
-    """Whether the password is the user's; takes as long for an unknown user, unless there is none. Raises UsersError."""
+    """Whether the password is the user's; takes as long for an unknown user, where there is any. Raises UsersError."""
     users = _load(path)
     if not users:
         return False

@@ -32,7 +32,7 @@ CALL_LIMIT = 64 * 1024  # bytes of a call
 FIELDS_LIMIT = 1000
 IN_FORCE_SECONDS = 10.0  # longest wait until a new site takes events
 OTHERS_SECONDS = 2.0  # until processes beside this one have taken up a new site too
-PROOFS_LIMIT = 16  # of passwords, waiting; each takes 16 MiB and a fifth of a second
+PROOFS_LIMIT = 8  # of passwords, waiting; each takes 16 MiB and a fifth of a second
 WRONG_SECONDS = 0.5  # after a wrong one, until the next is looked at: guessing takes long, and little of a core
 HOURS_LIMIT = 10 * 366 * 24
 
