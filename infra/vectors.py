@@ -21,8 +21,9 @@ from schemas.packets import MAPPED_IPV4, Event, Role, encode
 from schemas.privacy import resolve
 from schemas.reasons import Invalid
 from schemas.routing import ROUTING_VERSION
-from schemas.sites import Site, SitePolicy, Sites, token_hash
+from schemas.sites import Site, SitePolicy, Sites
 from schemas.tables import ActionType
+from schemas.tokens import Token, token_hash
 from streams import batch, fields
 from streams.anonymize import urls, visitor_ids
 from streams.batch import Outcome
@@ -211,7 +212,7 @@ def _cdt(given: Case) -> str:
     """The collector's verdict, and then the worker's time."""
     token, role = "a token of this case", Role.WRITE if given.get("authenticated") else Role.NONE
     policy = SitePolicy()
-    site = Site(1, "", policy, {token_hash(token): role} if role else {})
+    site = Site(1, "", policy, {token_hash(token): Token(role)} if role else {})
     query: dict[str, str] = {name: given[name] for name in ("cdt", "cdo") if name in given}
     if (said := query.get("cdt", "")).startswith("now"):
         query["cdt"] = str(NOW_MS // 1000 + int(said[3:] or 0))

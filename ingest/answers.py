@@ -60,6 +60,7 @@ class Answers:
         mode: int = KEEP,
         head: bool = False,
         extra: bytes = b"",
+        caching: bytes = b"no-store",
         retry: int = RETRY_AFTER,
     ) -> bytes:
         """Any answer. `extra`: further header lines, each with its CRLF. `head`: leave the body out.
@@ -69,7 +70,7 @@ class Answers:
         parts = [b"HTTP/1.1 %d %s\r\nDate: %s\r\n" % (status, HTTPStatus(status).phrase.encode(), self._date)]
         if status != 204:
             parts.append(b"Content-Type: %s\r\nContent-Length: %d\r\n" % (kind, len(body)))
-        parts.append(b"Cache-Control: no-store\r\n")
+        parts.append(b"Cache-Control: %s\r\n" % caching)
         if status == 503:
             parts.append(b"Retry-After: %d\r\n" % RETRY_AFTER)
         elif status == 429:

@@ -162,6 +162,7 @@ class _Known:
 
     def __init__(self, directory: Directory, token: str) -> None:
         self._places = directory.places
+        self._directory = directory
         self._token = token
         self._found: dict[str, tuple[int, int, int, int]] = {}
 
@@ -185,7 +186,7 @@ class _Known:
             place = self._places.get(number.encode("ascii"))
             if place is None or place.goals:
                 return None
-            found = self._found[number] = (place.partition, place.site, *standing(place, self._token))
+            found = self._found[number] = (place.partition, place.site, *standing(self._directory, place, self._token))
         return found
 
 

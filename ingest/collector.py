@@ -29,7 +29,9 @@ from ingest.packing import Delivery, Pace, Packing, Record
 from ingest.policies import Policies
 from ingest.producer import KafkaDelivery
 from ingest.proxies import Proxies, ProxiesError
+from ingest.reporting import Reporting
 from ingest.reports import Books
+from ingest.script import Script
 from ingest.server import Limits, Server
 from ingest.tracking import Tracking, adopt
 from schemas import reports, topics
@@ -83,6 +85,10 @@ class Collector:
         self.server = Server(self.tracking, limits_of(settings), Answers(), proxies_of(settings))
         self.server.rates = rates
         self.tracking.server = self.server
+        self.tracking.api = Reporting(
+            settings.sites, settings.users, self.tracking, self.policies, settings.collector_processes
+        ).serve
+        self.tracking.script = Script(settings.collector_matomo_js).serve
         adopt(self.tracking, directory)
         self.bytes = 0  # of acknowledged packets
         self._policies_ready = False
@@ -262,6 +268,13 @@ def show_metrics(collector: Collector) -> None:
     numbers.gauge("collector_waiting", "bytes", "Events that wait for Kafka", lambda: packing.waiting)
     numbers.gauge("collector_receiving", "bytes", "Bodies that are not whole yet", lambda: server.receiving)
     numbers.gauge("collector_open", "connections", "Open connections", lambda: len(server.connections))
+    numbers.gauge("collector_in_force", "sites", "Sites in force", lambda: len(tracking.directory.places))
+    numbers.gauge(
+        "collector_broken",
+        "files",
+        "Site files that are wrong, for which older ones stay in force",
+        lambda: collector.policies.broken,
+    )
     numbers.register()
 
 

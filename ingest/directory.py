@@ -7,36 +7,35 @@ from dataclasses import dataclass
 
 from schemas.packets import Role
 from schemas.routing import partition_of
-from schemas.sites import Site, Sites, token_hash
+from schemas.sites import Site, Sites
+from schemas.tokens import Token, token_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A known site: its id, the partition of its events, and its tokens (hash -> role).
+    """A known site: its id, the partition of its events, and its tokens, by hash.
 
     `goals`: ids of its goals; none named means that all are taken.
     """
 
     site: int
     partition: int
-    tokens: Mapping[str, Role]
+    tokens: Mapping[str, Token]
     goals: frozenset[int] = frozenset()
 
 
 class Directory:
     """All known sites under one version of the policies. `version`: 16 bytes, as packets name it."""
 
-    __slots__ = ("limits", "places", "policies", "superusers", "version")
+    __slots__ = ("limits", "places", "policies", "sites", "version")
 
     def __init__(self, sites: Sites, partitions: int) -> None:
+        self.sites = sites
         self.policies = sites.policies
         self.version = sites.policies.version
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
         self.limits = {site.id: site.limit for site in sites.by_id.values() if site.limit is not None}
-        self.superusers = frozenset(
-            digest for site in sites.by_id.values() for digest, role in site.tokens.items() if role is Role.SUPERUSER
-        )
 
     def find(self, site: int) -> Place | None:
         """The place of a site by number."""
@@ -44,7 +43,15 @@ class Directory:
 
     def superuser(self, token: str) -> bool:
         """Whether a token is a superuser's on any site."""
-        return bool(self.superusers) and token_hash(token) in self.superusers
+        return self.sites.superuser(token)
+
+    def role(self, place: Place, token: str) -> Role:
+        """What a token may do on a site, NONE where it has none there; a superuser's is valid for all."""
+        digest = token_hash(token)
+        for found in (self.sites.superusers.get(digest), place.tokens.get(digest)):
+            if found is not None and (role := found.now):
+                return role
+        return Role.NONE
 
 
 def _place(site: Site, partitions: int) -> Place:

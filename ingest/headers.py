@@ -32,11 +32,13 @@ _HINTS = (
 _READ = frozenset(
     (
         "accept-language",
+        "authorization",
         "connection",
         "cookie",
         "dnt",
         "expect",
         "idempotency-key",
+        "if-none-match",
         "origin",
         "purpose",
         "referer",
@@ -52,6 +54,7 @@ _READ = frozenset(
     )
 ).union(_HINTS, ADDRESS_HEADERS)
 LISTS = frozenset(ADDRESS_HEADERS)  # lines of the same name are one list (RFC 9110, 5.3)
+_ONCE = frozenset(("authorization", "idempotency-key"))  # a head with one is not remembered
 _HINT_NAMES = frozenset(_HINTS)
 _SIGNALS = frozenset(
     ("cookie", "dnt", "purpose", "sec-gpc", "sec-purpose", "via", "x-do-not-track", "x-moz", "x-purpose")
@@ -156,7 +159,7 @@ class Heads:
 
     def keep(self, head: bytes, fields: Fields) -> None:
         """Remembers a head, unless it can hardly come again."""
-        if len(self._known) < self.LIMIT and len(head) <= self.BYTES and "idempotency-key" not in fields:
+        if len(self._known) < self.LIMIT and len(head) <= self.BYTES and _ONCE.isdisjoint(fields):
             self._known[head] = Head(fields)
 
     def tick(self, now: float) -> None:

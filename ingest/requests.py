@@ -20,7 +20,6 @@ from ingest.permissions import GUARDED, Refused
 from schemas import parameters
 from schemas.packets import Flag, Repeat, Role
 from schemas.reasons import Invalid
-from schemas.sites import token_hash
 
 QUERY_LIMIT = 128 * 1024  # bytes of one event's query; a packet must hold it beside others
 REFERER_LIMIT = 4096  # bytes of a Referer that may stand in for `url`
@@ -92,7 +91,7 @@ def judge(
         return MISSING_REC
     if b"token_auth" in special:
         token = _text(special[b"token_auth"])
-    role, flags = standing(place, token)
+    role, flags = standing(directory, place, token)
     address = None
     if not GUARDED.isdisjoint(special):
         values = {name: _text(value) for name, value in special.items() if name in GUARDED}
@@ -117,11 +116,11 @@ def judge(
     return Judged(place, printable, role, flags, token, special, address)
 
 
-def standing(place: Place, token: str) -> tuple[int, int]:
+def standing(directory: Directory, place: Place, token: str) -> tuple[int, int]:
     """The role that a token gives at a site, and the flag of one that gives none."""
     if not token or token == "anonymous":
         return 0, 0
-    role = int(place.tokens.get(token_hash(token), Role.NONE))
+    role = int(directory.role(place, token))
     return role, 0 if role else _BAD_TOKEN
 
 

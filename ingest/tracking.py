@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from math import ceil
 from time import monotonic, time_ns
 from typing import cast
@@ -23,6 +24,8 @@ from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
 COMMON = frozenset((b"GET /matomo.php", b"GET /piwik.php", b"POST /matomo.php", b"POST /piwik.php"))
+API = frozenset((b"/", b"/index.php"))
+SCRIPTS = frozenset((b"/matomo.js", b"/piwik.js"))
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
 FULL = "Too many events wait to be stored. Nothing of this request was stored."
 JSON = b"application/json"
@@ -48,6 +51,8 @@ class Tracking:
         self.bulks = 0
         self.invalid: Counter[Invalid] = Counter()
         self._packing = packing
+        self.api: Callable[[Exchange, Fields, bytes, bytes], bool]  # the reporting API; set likewise
+        self.script: Callable[[Exchange, Fields, bool], None]  # matomo.js; set likewise
 
     def admit(self, method: bytes, url: bytes) -> None:
         """See `http.Service`: refuses before a body is read."""
@@ -160,7 +165,7 @@ class Tracking:
 
     @staticmethod
     def _is_other(path: bytes, query: bytes) -> bool:
-        return path == b"/" or opt_out.path_of(path, query) is not None
+        return path in API or path in SCRIPTS or opt_out.path_of(path, query) is not None
 
     def _other(self, exchange: Exchange, method: bytes, path: bytes, query: bytes, fields: Fields, body: bytes) -> None:
         head = method == b"HEAD"
@@ -168,12 +173,16 @@ class Tracking:
         if method not in METHODS:
             exchange.close = True
             self._text(exchange, 405, b"Only GET, POST, HEAD and OPTIONS are understood here.\n", fields)
-        elif method == b"OPTIONS" and (path in TRACKING or path in (b"/", b"*")):
+        elif method == b"OPTIONS" and (path in TRACKING or path in API or path == b"*"):
             answer = self.server.answers.preflight(fields.get("origin"), exchange.connection.mode(exchange, fields))
             exchange.reply(204, answer)
         elif opting_out is not None and method != b"OPTIONS":
             said = opt_out.reply(opting_out, method, query, fields, body, self.directory.policies)
             self._text(exchange, said.status, said.body, fields, said.kind, head=head, extra=said.extra)
+        elif path in API and method in (b"GET", b"POST") and self.api(exchange, fields, query, body):
+            pass
+        elif path in SCRIPTS and method in (b"GET", b"HEAD"):
+            self.script(exchange, fields, head)
         elif path == b"/":
             self._text(exchange, 200, ABOUT, fields, head=head)
         else:

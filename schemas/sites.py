@@ -2,6 +2,7 @@
 
     name = "Shop"                        # shown to people
     domains = ["shop.example"]           # the site's own hosts, perhaps with a path: "shop.example/en"
+    main_url = "https://shop.example"    # what clients of the reporting API are told; default: of the first domain
     goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken)
     timezone = "Europe/Berlin"           # the site's days begin and end by it
     shards = 1                           # more than 1 for a giant site only
@@ -9,6 +10,7 @@
 
     [tokens]                             # sha256 of a token, in hex -> role
     "5e88...42d8" = "write"
+    "9f86...0a08" = {role = "view", description = "report", expires = 2027-01-31T00:00:00Z}
 
     [privacy]
     preset = "no-personal-data"          # and any rule of `schemas.privacy`
@@ -24,7 +26,9 @@
     exclude_unknown_urls = false         # keep only what happens on `domains`
     keep_bots = false                    # store what crawlers do, marked as such, without `bots=1`
 
-`default.toml` takes the same keys but `name`, `domains`, `goals` and `tokens`. Loading is all or nothing: one wrong
+`default.toml` takes the same keys but `name`, `domains`, `main_url`, `goals` and `tokens`; `superusers.toml` takes only
+`[tokens]`, all with the role superuser. A superuser's token, here or in a site's file, is valid for all sites. Files
+whose names begin with a dot are not read. Loading is all or nothing: one wrong
 file and `SitesError` names it, so that what was in force before stays in force.
 
 What workers must know of a site is its `SitePolicy`; the policies of all sites at one moment are a
@@ -34,10 +38,12 @@ What workers must know of a site is its `SitePolicy`; the policies of all sites 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
+import zlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -49,19 +55,33 @@ from schemas.addresses import parse_range
 from schemas.exclusions import comparisons, pattern
 from schemas.packets import Role
 from schemas.privacy import Privacy, PrivacyError, resolve
+from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_hash
 
 DEFAULT_FILE = "default.toml"
+SUPERUSERS_FILE = "superusers.toml"
 MAX_SITE = 2**32 - 1
 MAX_REPEAT_SECONDS = 3_600  # the worker holds the identities of so many seconds in memory
 BURST_SECONDS = 10
+COMPRESSED_FROM = 256 << 10  # bytes of a set of policies
 HIGHEST_RATE = 1e9  # events per second; also the highest burst
 
-_host = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?(?:/[^\s?#]*)?").fullmatch
-_token = re.compile(r"[0-9a-f]{64}").fullmatch
+_host = re.compile(
+    r"(?:(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[^\s?#]*)?"
+).fullmatch
+_url = re.compile(r"https?://[^\s/?#]+(?:/[^\s]*)?").fullmatch
+_number = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 
 
 class SitesError(ValueError):
-    """A site's file is wrong; the message names the file, the key and what is expected."""
+    """A site's file is wrong; the message names the file, the key and what is expected.
+
+    `problems`: one message for each wrong file; as a text the error is the first of them.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        more = f" (and {len(problems) - 1} more; `veilstream sites check` names each)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+        self.problems = problems
 
 
 class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,7 +124,7 @@ def limit_of(rate: float, burst: float | None) -> Limit | None:
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A site as its file describes it; `tokens` maps the sha256 of a token, in hex, to its role.
+    """A site as its file describes it; `tokens` is keyed by the sha256 of a token, in hex.
 
     `privacy_from`: by privacy rule, where its value is from.
     """
@@ -112,18 +132,15 @@ class Site(msgspec.Struct, frozen=True):
     id: int
     name: str
     policy: SitePolicy
-    tokens: dict[str, Role]
+    tokens: dict[str, Token]
     limit: Limit | None = None
     privacy_from: dict[str, str] = {}
+    main_url: str = ""
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
-        return self.tokens.get(token_hash(token), Role.NONE)
-
-
-def token_hash(token: str) -> str:
-    """How a token is written in a site's file."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+        found = self.tokens.get(token_hash(token))
+        return Role.NONE if found is None else found.now
 
 
 class PolicySet:
@@ -152,31 +169,64 @@ class PolicySet:
         return max((policy.repeat_seconds for policy in self.sites.values()), default=0)
 
     def dump(self) -> bytes:
-        """The value of the record on `site.policies`; its key is the version in hex."""
-        return self.canonical
+        """The value of the record on `site.policies`, compressed where it is long; its key is the version in hex."""
+        return self.canonical if len(self.canonical) < COMPRESSED_FROM else zlib.compress(self.canonical, 1)
 
     @classmethod
     def load(cls, data: bytes) -> PolicySet:
         """The set of a record's value; raises SitesError when it is not one."""
         try:
-            sites = msgspec.json.decode(data, type=dict[int, SitePolicy])
-        except msgspec.DecodeError as error:
+            text = data if data.startswith(b"{") else zlib.decompress(data)
+            sites = {site: _policy(bytes(raw)) for site, raw in _raw.decode(text).items()}
+        except (msgspec.DecodeError, zlib.error) as error:
             raise SitesError(f"record is not a set of policies: {error}") from None
         found = cls(sites)
-        found.canonical = data  # a set of an older version keeps its name, though it lacks what has a default since
+        # A set of an older version keeps its name, though it lacks what has a default since.
+        found.version = hashlib.blake2b(text, digest_size=16).digest()
+        found.dump = lambda: data  # type: ignore[method-assign]
         return found
+
+
+_raw = msgspec.json.Decoder(dict[int, msgspec.Raw])
+_one = msgspec.json.Decoder(SitePolicy)
+
+
+@lru_cache(maxsize=16_384)
+def _policy(raw: bytes) -> SitePolicy:
+    """Versions that follow one another have nearly all policies in common; so they share them."""
+    return _one.decode(raw)
 
 
 class Sites:
     """All sites of an installation, as loaded at one moment."""
 
-    def __init__(self, sites: Mapping[int, Site]) -> None:
+    def __init__(self, sites: Mapping[int, Site], superusers: Mapping[str, Token] | None = None) -> None:
+        """`superusers`: the tokens of `superusers.toml`, by hash."""
         self.by_id: Mapping[int, Site] = MappingProxyType(dict(sorted(sites.items())))
         self.policies = PolicySet({site.id: site.policy for site in self.by_id.values()})
+        self.superusers: dict[str, Token] = {}
+        self._by_token: dict[str, list[Site]] = {}
+        for site in self.by_id.values():
+            for digest, token in site.tokens.items():
+                self._by_token.setdefault(digest, []).append(site)
+                if token.role is Role.SUPERUSER:
+                    self.superusers[digest] = token
+        self.superusers.update(superusers or {})
 
     def of(self, site: int) -> Site | None:
         """The site, or None where it is unknown."""
         return self.by_id.get(site)
+
+    def superuser(self, token: str) -> bool:
+        """Whether a token is valid for all sites."""
+        found = self.superusers.get(token_hash(token)) if self.superusers else None
+        return found is not None and found.now is Role.SUPERUSER
+
+    def readable(self, token: str) -> Mapping[int, Site]:
+        """The sites, by id, that a token may read about."""
+        if self.superuser(token):
+            return self.by_id
+        return {site.id: site for site in self._by_token.get(token_hash(token), ()) if site.role(token)}
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -207,29 +257,84 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     domains: list[str] = []
+    main_url: str = ""
     goals: list[int] = []
-    tokens: dict[str, str] = {}
+    tokens: dict[str, str | TokenEntry] = {}
 
 
-_D = TypeVar("_D", bound=_Default)
+class _Superusers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    tokens: dict[str, str | TokenEntry] = {}
 
 
-def load_sites(folder: Path) -> Sites:
-    """All sites of the folder; raises SitesError naming the first file that is wrong."""
-    if not folder.is_dir():
-        raise SitesError(f"{folder}: there is no such folder; `veilstream sites add` makes it")
-    default = _Default()
-    if (path := folder / DEFAULT_FILE).is_file():
-        default = _read(path, _Default)
-    sites = {}
-    for path in sorted(folder.glob("*.toml")):
-        if path.name == DEFAULT_FILE:
-            continue
-        if not path.stem.isdigit() or not 1 <= int(path.stem) <= MAX_SITE or path.stem[0] == "0":
-            raise SitesError(f"{path}: the file's name must be a site's id, 1 to {MAX_SITE}, or {DEFAULT_FILE}")
-        site = _site(path, int(path.stem), default)
-        sites[site.id] = site
-    return Sites(sites)
+_D = TypeVar("_D", bound=msgspec.Struct)
+Known = dict[str, tuple[object, Site]]  # by file name: what tells that it is unchanged, what it said
+
+
+def load_sites(folder: Path, known: Known | None = None) -> Sites:
+    """All sites of the folder; raises SitesError naming the files that are wrong.
+
+    `known` holds what was read, from call to call: only a file whose time, size or inode changed is read again.
+    """
+    before, after = known or {}, {}
+    names = file_names(folder)
+    default = _read(folder / DEFAULT_FILE, _Default) if DEFAULT_FILE in names else _Default()
+    said = msgspec.json.encode(default)
+    problems: list[str] = []
+    superusers: dict[str, Token] = {}
+    for name in names:
+        path = folder / name
+        try:
+            if name == SUPERUSERS_FILE:
+                superusers = read_superusers(path)
+            elif name != DEFAULT_FILE:
+                status = path.stat()
+                stamp = (status.st_mtime_ns, status.st_size, status.st_ino, said)
+                kept = before.get(name)
+                after[name] = kept if kept and kept[0] == stamp else (stamp, _site(path, _id(path), default))
+        except SitesError as error:
+            problems += error.problems
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+    if known is not None:
+        known.clear()
+        known.update(after)
+    if problems:
+        raise SitesError(*problems)
+    return Sites({site.id: site for _, site in after.values()}, superusers)
+
+
+def file_names(folder: Path) -> list[str]:
+    """The files that are read, by name; raises SitesError."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".toml") and not name.startswith("."))
+    except FileNotFoundError:
+        raise SitesError(f"{folder}: there is no such folder; `veilstream sites add` makes it") from None
+    except OSError as error:
+        raise SitesError(f"{folder}: {error.strerror}") from None
+
+
+def read_site(folder: Path, number: int, path: Path) -> Site:
+    """The site that a file would be, over the folder's defaults; raises SitesError."""
+    default = folder / DEFAULT_FILE
+    return _site(path, number, _read(default, _Default) if default.is_file() else _Default())
+
+
+def read_superusers(path: Path) -> dict[str, Token]:
+    """The tokens of `superusers.toml`; raises SitesError."""
+    try:
+        superusers = read_tokens(_read(path, _Superusers).tokens)
+    except TokenError as error:
+        raise SitesError(f"{path}: tokens {error}") from None
+    if any(token.role is not Role.SUPERUSER for token in superusers.values()):
+        raise SitesError(f"{path}: tokens must have the role superuser; others stand in the file of their site")
+    return superusers
+
+
+def _id(path: Path) -> int:
+    if not _number(path.stem) or int(path.stem) > MAX_SITE:
+        expected = f"a site's id, 1 to {MAX_SITE}, or {DEFAULT_FILE} or {SUPERUSERS_FILE}"
+        raise SitesError(f"{path}: the file's name must be {expected}")
+    return int(path.stem)
 
 
 def _read(path: Path, kind: type[_D]) -> _D:
@@ -240,10 +345,10 @@ def _read(path: Path, kind: type[_D]) -> _D:
         raise SitesError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SitesError(f"{path}: is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SitesError(f"{path}: is not TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise SitesError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:  # of tomllib: also numbers or tables too long or deep to read
+        raise SitesError(f"{path}: is not TOML: {error}") from None
 
 
 def _site(path: Path, number: int, default: _Default) -> Site:
@@ -277,13 +382,12 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     goals = tuple(sorted(set(file.goals)))
     if goals and not (goals[0] >= 1 and goals[-1] < 2**31):
         raise wrong("goals", "must be ids of goals, from 1 to 2147483647")
-    tokens = {}
-    for digest, role in file.tokens.items():
-        if not _token(digest):
-            raise wrong("tokens", "must be named by the sha256 of the token, 64 hex digits")
-        if role.upper() not in Role.__members__ or role.upper() == "NONE":
-            raise wrong("tokens", "must have the role view, write, admin or superuser")
-        tokens[digest] = Role[role.upper()]
+    try:
+        tokens = read_tokens(file.tokens)
+    except TokenError as error:
+        raise wrong("tokens", str(error)) from None
+    if file.main_url and not _url(file.main_url):
+        raise wrong("main_url", "must be a URL, such as https://shop.example")
     # A site's own rate comes with its own burst.
     limits = file.limits if file.limits.rate is not None else default.limits
     rate, burst = limits.rate or 0.0, file.limits.burst if file.limits.burst is not None else limits.burst
@@ -300,7 +404,8 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         goals=goals,
         **excluded,
     )
-    return Site(number, file.name or f"Site {number}", policy, tokens, limit_of(rate, burst), sources)
+    limit = limit_of(rate, burst)
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit, sources, file.main_url)
 
 
 def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], SitesError]) -> dict[str, Any]:

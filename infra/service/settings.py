@@ -63,12 +63,18 @@ class Settings(BaseSettings):
 
     # Sites and vault
     sites_dir: Path | None = Field(None, description="folder of <id>.toml; default: sites.d in the state folder")
+    users_file: Path | None = Field(
+        None, description="file of users who may ask for a token; default: users.json in the state folder"
+    )
     master_key_file: Path | None = Field(
         None, description="file that wraps the vault's keys; default: master.key in the state folder"
     )
 
     # Collector
     collector_port: int = Field(8080, ge=1, le=65535, description="port of the tracking API")
+    collector_matomo_js: Path | None = Field(
+        None, description="file that is served as /matomo.js and /piwik.js; without it the answer is 404"
+    )
     collector_admin_port: int = Field(8090, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
     collector_processes: int = Field(1, ge=1, le=64, description="collector processes that share the port")
     collector_process: int = Field(0, ge=0, lt=64, description="number of this process among them, from 0; set by `up`")
@@ -172,6 +178,11 @@ class Settings(BaseSettings):
     def sites(self) -> Path:
         """Folder of the sites' files."""
         return self.sites_dir or self.state / "sites.d"
+
+    @property
+    def users(self) -> Path:
+        """File of the users who may ask for a token."""
+        return self.users_file or self.state / "users.json"
 
     @property
     def master_key(self) -> Path:

@@ -11,14 +11,22 @@ from infra.local.kafka import TOP
 from infra.local.ports import free
 
 SUBCOMMANDS = [["sites", "list"], ["sites", "add"], ["sites", "check"], ["topics", "list"], ["topics", "ensure"]]
+SUBCOMMANDS += [["sites", "show"], ["sites", "token"], ["users", "add"], ["users", "remove"]]
 SUBCOMMANDS += [["policy", "show"], ["policy", "explain"], ["policy", "check"]]
 
 
-def veilstream(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def veilstream(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("VEILSTREAM_")}
     command = [sys.executable, "-m", "infra.cli", *arguments]
     return subprocess.run(
-        command, cwd=TOP, env={**env, **environment}, capture_output=True, text=True, check=False, timeout=120
+        command,
+        cwd=TOP,
+        env={**env, **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
 
 

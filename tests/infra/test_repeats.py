@@ -11,7 +11,8 @@ from ingest.directory import Directory
 from ingest.permissions import Refused
 from ingest.requests import single
 from schemas.packets import MAPPED_IPV4, Event, encode
-from schemas.sites import load_sites, token_hash
+from schemas.sites import load_sites
+from schemas.tokens import token_hash
 from streams import batch
 from streams.batch import PartitionState, Record
 from tests.streams.core.traffic import START_MS, world

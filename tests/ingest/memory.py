@@ -14,7 +14,7 @@ from infra.service.settings import Settings
 from ingest.collector import Collector
 from ingest.packing import Record
 from schemas.packets import Event, decode, header
-from schemas.sites import token_hash
+from schemas.tokens import token_hash
 from schemas.topics import EVENTS_RAW
 
 SUPERUSER, WRITER = "superuser-token", "writer-token"

@@ -23,6 +23,7 @@ HEADS = {
     "hints": b'Host: a\r\nSec-CH-UA: "Chromium";v="1"\r\nSec-CH-UA-Mobile: ?0\r\n',
     "referer": b"Host: a\r\nReferer: https://ref.example/p?q=1\r\nOrigin: https://a.example\r\n",
     "idempotent": b"Host: a\r\nIdempotency-Key: abc\r\n",
+    "authorized": b"Host: a\r\nAuthorization: Bearer abc\r\n",
     "keep": b"Host: a\r\nConnection: keep-alive\r\n",
     "close": b"Host: a\r\nConnection: close\r\n",
     "empty body": b"Host: a\r\nContent-Length: 0\r\n",
@@ -105,7 +106,7 @@ def test_answers_and_events_are_those_of_the_parser(name: str, tmp_path: Path, m
 
 @pytest.mark.parametrize(
     ("name", "kept"),
-    [(name, name not in ("idempotent", "close", "body", "h2c", "expect")) for name in HEADS],
+    [(name, name not in ("idempotent", "authorized", "close", "body", "h2c", "expect")) for name in HEADS],
 )
 def test_which_heads_are_remembered(name: str, kept: bool, tmp_path: Path) -> None:
     async def inside() -> None:

@@ -92,11 +92,49 @@ def test_a_new_token_is_in_force_without_a_new_version(tmp_path: Path) -> None:
     uvloop.run(test())
 
 
+def test_a_new_token_does_not_put_a_version_in_force_that_kafka_has_not_acknowledged(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as collector:
+            folder, policies = tmp_path / "sites.d", collector.collector.policies
+            write_sites(folder, 4)
+            collector.delivery.held = True
+            await policies.look()
+            (folder / "4.toml").write_text('name = "other"\n')
+            await policies.look()
+            assert (await collector.ask(OK % 4)).status == 400
+            collector.delivery.held = False
+            collector.delivery.release()
+            assert (await collector.ask(OK % 4)).status == 200
+
+    uvloop.run(test())
+
+
+def test_what_was_broken_and_is_as_before_again_is_no_problem(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as collector:
+            folder, policies = tmp_path / "sites.d", collector.collector.policies
+            (folder / "5.toml").write_text("x")
+            await policies.look()
+            assert policies.broken == 1
+            (folder / "5.toml").unlink()
+            await policies.look()
+            assert (policies.problem, policies.broken) == ("", 0)
+            folder.rename(tmp_path / "away")
+            await policies.look()
+            assert "sites.d" in policies.problem
+            assert (await collector.ask(OK % 1)).status == 200
+            (tmp_path / "away").rename(folder)
+            await policies.look()
+            assert policies.problem == ""
+
+    uvloop.run(test())
+
+
 def test_stamp_tells_names_times_and_sizes(tmp_path: Path) -> None:
-    assert stamp_of(tmp_path / "absent") == ()
     write_sites(tmp_path, 1, 2)
     (tmp_path / "note.txt").write_text("x")
+    (tmp_path / ".#1.toml").symlink_to("somebody@somewhere")  # an editor's lock
     before = stamp_of(tmp_path)
-    assert [name for name, _, _ in before] == ["1.toml", "2.toml"]
+    assert [name for name, *_ in before] == ["1.toml", "2.toml"]
     os.utime(tmp_path / "1.toml", ns=(5, 5))
     assert stamp_of(tmp_path) != before

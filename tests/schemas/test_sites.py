@@ -9,7 +9,8 @@ import pytest
 
 from schemas.packets import Role
 from schemas.privacy import Privacy
-from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites, token_hash
+from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites
+from schemas.tokens import token_hash
 
 
 def test_site_over_default(tmp_path: Path) -> None:
@@ -24,6 +25,14 @@ def test_site_over_default(tmp_path: Path) -> None:
     assert site.policy.privacy.keep_fragment
     assert site.policy.domains == ("a.example", "b.example")
     assert (site.role("secret"), site.role("Secret")) == (Role.WRITE, Role.NONE)
+
+
+@pytest.mark.parametrize(
+    "domain", ["shop.example", "*.shop.example", "my_host", "a.example:81/en", "[::1]:80", "10.1.2.3", "localhost"]
+)
+def test_what_names_a_host(tmp_path: Path, domain: str) -> None:
+    (tmp_path / "1.toml").write_text(f'domains = ["{domain}"]')
+    assert load_sites(tmp_path).by_id[1].policy.domains == (domain,)
 
 
 def test_exclusions_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
@@ -64,6 +73,19 @@ def test_exclusions_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
         ("2.toml", "[exclusions]\nexclude_unknown_urls = true", "2.toml.*exclude_unknown_urls.*domains"),
         ("2.toml", '[privacy]\nexcluded_parameters = ["/[/"]', "2.toml.*excluded_parameters.*regular expression"),
         ("2.toml", "x", "2.toml.*TOML"),
+        ("2.toml", "x = " + "[" * 5000, "2.toml.*TOML"),
+        ("2.toml", "shards = " + "9" * 5000, "2.toml.*TOML"),
+        ("2.toml", 'main_url = "shop.example"', "2.toml: main_url.*https://"),
+        ("2.toml", f'[tokens]\n{"a" * 64} = {{role = "view", expires = 2027-01-31}}', "2.toml"),
+        (
+            "2.toml",
+            f'[tokens]\n{"a" * 64} = {{role = "view", expires = 2027-01-31T00:00:00}}',
+            "2.toml.*expires.*offset",
+        ),
+        ("superusers.toml", f'[tokens]\n{"a" * 64} = "write"', "superusers.toml.*superuser"),
+        ("superusers.toml", 'name = "x"', "superusers.toml.*name"),
+        ("9999999999.toml", "", "9999999999.toml.*id"),
+        ("\u0663.toml", "", "\u0663.toml.*id"),
         ("0.toml", "", "0.toml.*id"),
         ("01.toml", "", "01.toml.*id"),
         ("shop.toml", "", "shop.toml.*id"),
