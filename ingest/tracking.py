@@ -177,7 +177,7 @@ class Tracking:
             answer = self.server.answers.preflight(fields.get("origin"), exchange.connection.mode(exchange, fields))
             exchange.reply(204, answer)
         elif opting_out is not None and method != b"OPTIONS":
-            said = opt_out.reply(opting_out, method, query, fields, body)
+            said = opt_out.reply(opting_out, method, query, fields, body, self.directory.policies)
             self._text(exchange, said.status, said.body, fields, said.kind, head=head, extra=said.extra)
         elif path in API and method in (b"GET", b"POST") and self.api(exchange, fields, query, body):
             pass

@@ -15,6 +15,7 @@ from ingest.headers import Fields
 from ingest.optout.texts import TEXTS, choose
 from schemas import parameters
 from schemas.packets import Flag
+from schemas.sites import PolicySet
 
 PATHS = frozenset((b"/opt-out", b"/opt-out.js"))
 MATOMO_PATH = b"/index.php"
@@ -68,26 +69,42 @@ def path_of(path: bytes, query: bytes) -> bytes | None:
     return MATOMO_ACTIONS.get(given.get("action", "")) if given.get("module") == "CoreAdminHome" else None
 
 
-def reply(path: bytes, method: bytes, query: bytes, fields: Fields, body: bytes) -> Reply:
-    """The answer at one of `PATHS`. `body`: the form that the page's button sends."""
+def reply(
+    path: bytes, method: bytes, query: bytes, fields: Fields, body: bytes, policies: PolicySet | None = None
+) -> Reply:
+    """The answer at one of `PATHS`. `body`: the form that the page's button sends.
+
+    `policies` tell whether the site that `idsite` names heeds a browser that asks not to be tracked.
+    """
     given = _given(query)
     language = choose(given.get("language", ""), fields.get("accept-language", b"").decode("latin-1"))
     if path == b"/opt-out.js":
-        return _script(given, language)
+        return _script(given, language, _heeded(given, policies))
     if method == b"POST":
         return _chosen(given, fields, body)
-    return _page(given, language, bool(headers.flags(fields) & Flag.OPT_OUT))
+    flags = headers.flags(fields)
+    return _page(given, language, bool(flags & Flag.OPT_OUT), bool(flags & _heeded(given, policies)))
 
 
 def _given(query: bytes) -> dict[str, str]:
     return parameters.parse(query[:4096].decode("latin-1"))
 
 
-def _page(given: dict[str, str], language: str, refused: bool) -> Reply:
+def _heeded(given: dict[str, str], policies: PolicySet | None) -> int:
+    """The signals of browsers that the site heeds, as `Flag` bits; none where no known site is named."""
+    policy = policies.of(parameters.integer(given.get("idsite"), low=0, high=2**32)) if policies is not None else None
+    if policy is None:
+        return 0
+    heeded = Flag.DNT if policy.privacy.do_not_track else Flag(0)
+    return int(heeded | (Flag.GPC if policy.privacy.global_privacy_control else Flag(0)))
+
+
+def _page(given: dict[str, str], language: str, refused: bool, signal: bool) -> Reply:
     texts = TEXTS[language]
     # What was chosen a moment ago and is not so now was not kept.
     lost = given.get("chosen") not in (None, "refuse" if refused else "allow")
-    status = texts.cookies if lost else texts.refused if refused else texts.counted
+    state = texts.refused if refused else texts.signal if signal else texts.counted
+    status = texts.cookies if lost else state
     intro = f"<p>{escape(texts.intro)}</p>\n" if given.get("showIntro") != "0" else ""
     text = _PAGE.substitute(
         language=language,
@@ -126,12 +143,14 @@ def _chosen(given: dict[str, str], fields: Fields, body: bytes) -> Reply:
     return Reply(303, b"", b"text/plain; charset=utf-8", extra.encode())
 
 
-def _script(given: dict[str, str], language: str) -> Reply:
+def _script(given: dict[str, str], language: str, heeded: int) -> Reply:
     div = given.get("divId", DIV)
     options = {
         "div": div if _div(div) else DIV,
         "intro": given.get("showIntro") != "0",
         "seconds": DAYS * 86_400,
+        "doNotTrack": bool(heeded & Flag.DNT),
+        "globalPrivacyControl": bool(heeded & Flag.GPC),
         "style": {name: value for name, value in _styles(given).items() if value},
     }
     source = files(__package__).joinpath("script.js").read_text("utf-8")
@@ -174,5 +193,5 @@ def _style(given: dict[str, str]) -> str:
 
 def _kept(given: dict[str, str]) -> dict[str, str]:
     """The parameters that the page after the choice needs."""
-    names = ("language", "showIntro", "backgroundColor", "fontColor", "fontSize", "fontFamily")
+    names = ("idsite", "language", "showIntro", "backgroundColor", "fontColor", "fontSize", "fontFamily")
     return {name: given[name] for name in names if name in given}

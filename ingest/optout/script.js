@@ -52,11 +52,13 @@
 
   function show(box, lost) {
     var refused = read(REFUSED);
-    var signal = options.signals && (navigator.doNotTrack === "1" || navigator.globalPrivacyControl === true);
+    var signal =
+      (options.doNotTrack && navigator.doNotTrack === "1") ||
+      (options.globalPrivacyControl && navigator.globalPrivacyControl === true);
     box.textContent = "";
     if (options.intro) paragraph(box, texts.intro);
     var status = paragraph(
-      box, lost ? texts.cookies : signal ? texts.signal : refused ? texts.refused : texts.counted
+      box, lost ? texts.cookies : refused ? texts.refused : signal ? texts.signal : texts.counted
     );
     status.setAttribute("role", "status");
     var button = document.createElement("button");

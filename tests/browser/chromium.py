@@ -28,7 +28,7 @@ class BrowserError(Exception):
 class Chromium:
     """A browser with one page. `troubles`: what its console and its network complained of. A context manager."""
 
-    def __init__(self, path: str, profile: Path) -> None:
+    def __init__(self, path: str, profile: Path, *arguments: str) -> None:
         self.troubles: list[str] = []
         self._number = 0
         self._session = ""
@@ -42,7 +42,7 @@ class Chromium:
                 *("bash", "-c", script, path, "--headless=new", "--remote-debugging-pipe", "--no-first-run"),
                 *(("--no-sandbox",) if os.geteuid() == 0 else ()),
                 *("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
-                *(f"--user-data-dir={profile}", "about:blank"),
+                *(*arguments, f"--user-data-dir={profile}", "about:blank"),
             ],
             pass_fds=(to_browser, from_browser),
             stdin=subprocess.DEVNULL,
@@ -78,12 +78,12 @@ class Chromium:
         os.close(self._write)
         os.close(self._read)
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of one command; raises BrowserError."""
+    def call(self, method: str, *, session: str = "", **parameters: Any) -> dict[str, Any]:
+        """The result of one command, in the page or in another session; raises BrowserError."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
+        if session or self._session:
+            message["sessionId"] = session or self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         deadline = time.monotonic() + SECONDS
         while True:
@@ -104,9 +104,21 @@ class Chromium:
                 raise BrowserError(f"{url} was not loaded")
             time.sleep(0.05)
 
-    def run(self, script: str) -> Any:
+    def frame(self, url: str) -> str:
+        """The session of the frame of another site whose address begins so, for `run`."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            for target in self.call("Target.getTargets", filter=[{"type": "iframe"}])["targetInfos"]:
+                if target["url"].startswith(url):
+                    found = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+                    return str(found["sessionId"])
+            if time.monotonic() > deadline:
+                raise BrowserError(f"there is no frame of {url}")
+            time.sleep(0.05)
+
+    def run(self, script: str, session: str = "") -> Any:
         """The value of a script, awaited where it is a promise; raises BrowserError when it throws."""
-        found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        found = self.call("Runtime.evaluate", session=session, expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in found:
             raise BrowserError(json.dumps(found["exceptionDetails"])[:500])
         return found["result"].get("value")

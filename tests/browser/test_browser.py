@@ -2,79 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.migrate import open_database
-from infra.service.settings import Settings
-from tests.browser.chromium import SECONDS, BrowserError, Chromium, find
-from tests.conftest import Starter
+from tests.browser.chromium import BrowserError
+from tests.browser.conftest import Page
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
-VISITOR = "0123456789abcdef"
 FORM = "'application/x-www-form-urlencoded; charset=UTF-8'"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves the page."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
-
-
-@dataclass
-class Page:
-    """The page in the browser, and the tables behind the collector."""
-
-    browser: Chromium
-    settings: Settings
-
-    def rows(self, count: int) -> list[dict[str, Any]]:
-        """The events by title, once so many are there; what comes within a second more is among them."""
-        deadline = time.monotonic() + SECONDS
-        while len(found := self._rows()) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} events are stored"
-            time.sleep(0.2)
-        time.sleep(1.0)
-        return self._rows()
-
-    def _rows(self) -> list[dict[str, Any]]:
-        with open_database(self.settings) as client:
-            found = client.query("SELECT title, toString(visit_id) AS visit FROM events ORDER BY title")
-            return [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
-
-
-@pytest.fixture
-def page(installation: Settings, start_collector: Starter, start_worker: Starter, tmp_path: Path) -> Iterator[Page]:
-    """The page at `localhost`, the collector at 127.0.0.1 and another port: two origins, and two sites."""
-    path = find()
-    if path is None:
-        pytest.skip("there is no Chromium; `apt-get install chromium` brings it")
-    start_collector(installation)
-    start_worker(installation)
-    handler = functools.partial(Quiet, directory=str(Path(__file__).parent))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        with Chromium(path, tmp_path / "profile") as browser:
-            browser.open(f"http://localhost:{server.server_address[1]}/page.html")
-            url = f"http://127.0.0.1:{installation.collector_port}/matomo.php"
-            browser.run(f"begin('{url}', '{VISITOR}')")
-            yield Page(browser, installation)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def titles(rows: list[dict[str, Any]]) -> list[str]:
@@ -124,7 +61,6 @@ def test_the_browser_tells_of_an_answer_that_may_not_be_read(page: Page) -> None
 
 
 def test_a_copy_as_an_image_after_a_post_is_one_event(page: Page) -> None:
-    """Depends on the worker's dropping of repeats."""
     assert page.browser.run("twice('copy')") == 1
     assert page.browser.run(f"post(query('after', {{}}), {FORM})") == 204
     rows = page.rows(2)

@@ -14,6 +14,8 @@ from ingest import headers
 from ingest.optout import page
 from ingest.optout.texts import TEXTS, Texts, choose
 from schemas.packets import Flag
+from schemas.privacy import of_preset
+from schemas.sites import PolicySet, SitePolicy
 from tests.ingest.memory import running
 from tests.ingest.test_http import get, post
 
@@ -60,6 +62,30 @@ def script(target: str = "", **fields: bytes) -> tuple[str, dict[str, object]]:
 
 def cookies(answer: page.Reply) -> list[str]:
     return re.findall(r"Set-Cookie: (.*)\r\n", answer.extra.decode())
+
+
+PRIVATE = PolicySet({1: SitePolicy(), 2: SitePolicy(privacy=of_preset("matomo-default"))})
+
+
+@pytest.mark.parametrize(
+    ("site", "fields", "heeded"),
+    [
+        ("1", {"dnt": b"1"}, True),
+        ("1", {"sec-gpc": b"1"}, True),
+        ("1", {}, False),
+        ("2", {"dnt": b"1", "sec-gpc": b"1"}, False),
+        ("9", {"dnt": b"1"}, False),
+        ("x", {"dnt": b"1"}, False),
+    ],
+)
+def test_a_browser_s_signal_is_shown_where_the_site_heeds_it(site: str, fields: dict[str, bytes], heeded: bool) -> None:
+    target = f"idsite={site}".encode()
+    text = page.reply(b"/opt-out", b"GET", target, fields, b"", PRIVATE).body.decode()
+    assert (TEXTS["en"].signal in text) is heeded
+    refused = page.reply(b"/opt-out", b"GET", target, {**fields, "cookie": b"matomo_ignore=1"}, b"", PRIVATE)
+    assert TEXTS["en"].refused in refused.body.decode()
+    source = page.reply(b"/opt-out.js", b"GET", target, fields, b"", PRIVATE).body.decode()
+    assert f'"doNotTrack": {"true" if site == "1" else "false"}' in source
 
 
 def test_all_official_languages_are_there_and_whole() -> None:
