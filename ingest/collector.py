@@ -1,8 +1,9 @@
 """The collector's process: `python -m ingest.collector`.
 
-Starts with the sites' files, listens, and reaches Kafka in the background; until then requests wait in memory. Stops
-on SIGTERM: unready, no new connection, everything in hand is sent, acknowledged and answered, a last report, exit 0.
-A process that is killed loses nothing that it has acknowledged, because it answers after Kafka does.
+Starts with the sites' files, listens, and reaches Kafka in the background; what is taken until then goes into the
+spool. Stops on SIGTERM: unready, no new connection, everything in hand is sent or spooled, and answered, a last report,
+exit 0. A process that is killed loses nothing that it has acknowledged, because it answers after Kafka or the disk has
+it, and the next process drains what it left on the disk.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
 from ingest import metrics
 from ingest.answers import Answers
+from ingest.delivery import Delivery, Record
 from ingest.directory import Directory
 from ingest.guard import Rates, Turned
-from ingest.packing import Delivery, Pace, Packing, Record
+from ingest.line import Packet
+from ingest.pace import Pace
+from ingest.packing import Packing
 from ingest.policies import Policies
 from ingest.producer import KafkaDelivery
 from ingest.proxies import Proxies, ProxiesError
@@ -33,6 +37,8 @@ from ingest.reporting import Reporting
 from ingest.reports import Books
 from ingest.script import Script
 from ingest.server import Limits, Server
+from ingest.spool.log import SpoolError
+from ingest.spool.spool import Spool
 from ingest.tracking import Tracking, adopt
 from schemas import reports, topics
 from schemas.sites import SitesError, limit_of
@@ -43,6 +49,7 @@ TICK_SECONDS = 0.25
 REPORT_SECONDS = 0.5  # twice as often as is promised
 SITES_SECONDS = 3.0  # between looks at the sites' files
 STUCK_SECONDS = 10.0  # without a tick the process counts as dead
+GRACE_SECONDS = 5.0  # after the start, before a collector that has not reached Kafka is ready on its spool alone
 SPARE_FILES = 100  # for Kafka, the admin port, the sites' files
 GARBAGE = (50_000, 20, 50)  # thresholds of the garbage collector
 STOP_MARGIN = 5.0  # beyond the deadline, before the process is ended hard
@@ -54,10 +61,12 @@ class Collector:
     """Everything of one process, put together."""
 
     def __init__(self, settings: Settings, delivery: Callable[[Callable[[], None]], Delivery]) -> None:
-        """`delivery(resume)` makes the way to Kafka. Raises SitesError, ProxiesError."""
+        """`delivery(resume)` makes the way to Kafka. Raises SitesError, ProxiesError, SpoolError."""
         self.settings = settings
         self.writer = secrets.randbits(64)
-        self.books = Books(self.writer, now_ms())
+        started_ms = now_ms()
+        self._started = time.monotonic()
+        self.books = Books(self.writer, started_ms)
         self.progress = Progress("the event loop", STUCK_SECONDS)
         self.delivery = delivery(self._acknowledged)
         self.policies = Policies(
@@ -68,6 +77,16 @@ class Collector:
             self._published,
         )
         directory = self.policies.load()
+        self.spool: Spool[Packet] | None = None
+        if settings.collector_spool_bytes:
+            self.spool = Spool(
+                settings.spool,
+                self.writer,
+                started_ms,
+                limit_bytes=settings.collector_spool_bytes,
+                limit_seconds=settings.collector_spool_seconds,
+                policies=self.policies.dump,
+            )
         self.packing = Packing(
             writer=self.writer,
             topic=settings.topic(topics.EVENTS_RAW),
@@ -79,6 +98,9 @@ class Collector:
             packet_bytes=settings.packet_bytes,
             memory_bytes=settings.collector_memory_bytes,
             stored=self._stored,
+            spool=self.spool,
+            spool_after=settings.collector_spool_after_seconds,
+            announce=self._announce,
         )
         rates = Rates(limit_of(settings.collector_address_rate, settings.collector_address_burst))
         self.tracking = Tracking(directory, self.packing, rates, settings.collector_bulk_items)
@@ -103,10 +125,12 @@ class Collector:
             asyncio.create_task(self._tick()),
             asyncio.create_task(self.policies.watch(SITES_SECONDS)),
         ]
+        if self.spool is not None:
+            self._tasks.append(asyncio.create_task(self.spool.search()))
         return port
 
     async def stop(self, seconds: float) -> int:
-        """Drains within about `seconds`. Returns the number of packets that were not acknowledged."""
+        """Drains within about `seconds`. Returns the number of packets that are neither acknowledged nor spooled."""
         deadline = time.monotonic() + seconds
         self.server.drain()
         # Requests that are half here get a part of the time, what is packed the rest.
@@ -123,11 +147,14 @@ class Collector:
         await asyncio.sleep(0)
         await self._last_report(deadline)
         self.server.stop()
+        if self.spool is not None:
+            await self.spool.close()
         return abandoned
 
     def ready(self) -> str:
         """Why the collector should get no requests now; "" when it should."""
-        if not self._policies_ready:
+        spooling = self.spool is not None and self.spool.takes()
+        if not self._policies_ready and not (spooling and time.monotonic() > self._started + GRACE_SECONDS):
             return getattr(self.delivery, "problem", "") or "the policies are not published yet"
         if self.packing.oldest_age() > self.settings.collector_wait_seconds:
             return "Kafka does not acknowledge"
@@ -147,9 +174,13 @@ class Collector:
             self.packing.adopt(directory.version)
         adopt(self.tracking, directory)
 
-    def _stored(self, size: int, seconds: float) -> None:
+    def _announce(self, version: bytes, policies: bytes) -> None:
+        self.policies.send(version, policies, lambda: self.packing.publish(version))
+
+    def _stored(self, size: int, seconds: float | None) -> None:
         self.bytes += size
-        metrics.flush_seconds.observe(seconds)
+        if seconds is not None:
+            metrics.flush_seconds.observe(seconds)
 
     async def _tick(self) -> None:
         due = time.monotonic()
@@ -160,19 +191,28 @@ class Collector:
             watch = getattr(self.delivery, "watch", None)
             if watch is not None:
                 watch()
-            if time.monotonic() >= due and self.books.changed and not self._reporting:
+            if self.spool is not None:
+                self.spool.tick()
+            changed = self.books.changed or self.packing.estate.changed
+            if time.monotonic() >= due and changed and not self._reporting:
                 due = time.monotonic() + REPORT_SECONDS
                 self._report(final=False)
 
     def _report(self, *, final: bool) -> None:
+        """Tells what is acknowledged, of this process and of those whose spools it drains."""
+        told = [self.books.report(now_ms(), final), *self.packing.estate.reports(now_ms())]
+        left = len(told)
+
         def done() -> None:
-            self._reporting = False
+            nonlocal left
+            left -= 1
+            self._reporting = left > 0
 
         self._reporting = True
-        value = reports.encode(self.books.report(now_ms(), final))
-        key = b"%016x" % self.writer
         topic = self.settings.topic(topics.INGEST_REPORTS)
-        self.delivery.send(Record(topic, value, done, key=key, partition=0))
+        for report in told:
+            key = b"%016x" % report.writer
+            self.delivery.send(Record(topic, reports.encode(report), done, key=key, partition=0))
 
     async def _last_report(self, deadline: float) -> None:
         # An earlier report that is still on its way must not come after the last one.
@@ -265,7 +305,21 @@ def show_metrics(collector: Collector) -> None:
         "Times that this way was left for the producer's",
         lambda: getattr(collector.delivery, "direct_failures", 0),
     )
-    numbers.gauge("collector_waiting", "bytes", "Events that wait for Kafka", lambda: packing.waiting)
+    numbers.gauge("collector_waiting", "bytes", "Events that wait in memory for Kafka", lambda: packing.waiting)
+    if (spool := collector.spool) is not None:
+        numbers.plain("collector_spooled", "packets", "Packets written into the spool", lambda: spool.written)
+        numbers.plain("collector_drained", "packets", "Packets from the spool that Kafka has", lambda: spool.drained)
+        numbers.plain(
+            "collector_unreadable", "packets", "Packets of the spool that the disk lost", lambda: spool.unreadable
+        )
+        numbers.gauge("collector_spool", "packets", "Packets in the spool", lambda: spool.packets)
+        numbers.gauge("collector_spool", "bytes", "Size of the spool's files", lambda: spool.bytes)
+        numbers.gauge(
+            "collector_spool_oldest", "seconds", "Age of the oldest packet in the spool", spool.oldest_seconds
+        )
+        numbers.gauge(
+            "collector_spool_takes", "ratio", "1 while the spool takes packets, 0 while not", lambda: spool.takes()
+        )
     numbers.gauge("collector_receiving", "bytes", "Bodies that are not whole yet", lambda: server.receiving)
     numbers.gauge("collector_open", "connections", "Open connections", lambda: len(server.connections))
     numbers.gauge("collector_in_force", "sites", "Sites in force", lambda: len(tracking.directory.places))
@@ -309,6 +363,9 @@ async def serve(settings: Settings) -> int:
         collector = Collector(settings, make)
     except SitesError as error:
         log.error("sites_refused", problem=str(error))
+        return BAD_START
+    except SpoolError as error:
+        log.error("spool_refused", setting="spool_dir", problem=str(error))
         return BAD_START
     except ProxiesError as error:
         log.error("proxies_refused", setting="collector_proxies, collector_proxy_headers", problem=str(error))

@@ -5,99 +5,38 @@ flush starts when its packets are acknowledged and the pace allows it. So under 
 partition whose packet is not acknowledged holds up itself only: after `STALL_SECONDS` the others go on without it.
 
 A partition never has two packets outstanding, so its packets reach the log in rising `seq` whatever fails and is
-tried again. Packets queue behind the one outstanding, within a bound on all bytes that wait.
+tried again. Packets queue behind the one outstanding: in memory, and in the spool when Kafka does not answer in time
+or the queue is long. Whoever waits for a packet is answered when Kafka has acknowledged it or the spool has it on disk.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
 
+from infra.service.logs import logger
+from ingest.delivery import Delivery, Record
 from ingest.exchange import Exchange
-from ingest.reports import Books
+from ingest.line import Line, Packet
+from ingest.pace import Pace
+from ingest.reports import Books, Estate
 from ingest.requests import Row
-from schemas.packets import EVENT_BYTES, encode_rows
+from ingest.spool.log import Contents, Log
+from ingest.spool.spool import Place, Spool
+from schemas.packets import EVENT_BYTES, BadPacket, encode_rows
 from schemas.routing import ROUTING_VERSION
+
+log = logger(__name__)
 
 STALL_SECONDS = 0.5  # a flush that lasts longer lets the next one start without its partitions
 HEADROOM = 8 * 1024  # bytes kept free in a packet for the headers of its last event
 EVENT_OVERHEAD = 320  # bytes of a waiting event beyond its text: the row's tuple, the heads of its strings
-
-
-class Record:
-    """A record for Kafka. `done` is called in the loop once it is acknowledged, never before, never twice."""
-
-    __slots__ = ("done", "handed_at", "key", "partition", "topic", "value")
-
-    def __init__(
-        self,
-        topic: str,
-        value: bytes,
-        done: Callable[[], None],
-        *,
-        key: bytes | None = None,
-        partition: int | None = None,
-    ) -> None:
-        self.topic = topic
-        self.value = value
-        self.done = done
-        self.key = key
-        self.partition = partition
-        self.handed_at = 0.0
-
-
-class Delivery(Protocol):
-    """Takes records and keeps trying, under their name and bytes, until each is acknowledged."""
-
-    def send(self, *records: Record) -> None:
-        """Never blocks and never raises; each `record.done` follows in a later turn of the loop, or never.
-
-        What is given together is meant to travel together.
-        """
-
-
-class Pace:
-    """When the next flush may start: a budget of packets per second, with `longest` seconds of it in hand.
-
-    After a pause a flush follows the first event within `shortest` seconds; under steady load flushes are as far
-    apart as their number of packets asks for, at most `longest`.
-    """
-
-    __slots__ = ("_paid", "_rate", "longest", "shortest")
-
-    def __init__(self, packets_per_second: float, shortest: float, longest: float) -> None:
-        self._rate = packets_per_second
-        self.shortest = shortest
-        self.longest = longest
-        self._paid = 0.0  # the moment until which the packets sent so far use up the budget
-
-    def sent(self, packets: int, now: float) -> None:
-        """Notes a flush."""
-        self._paid = max(self._paid, now - self.longest) + packets / self._rate
-
-    def delay(self, now: float) -> float:
-        """Seconds from the first event of a flush to the flush."""
-        return min(max(self._paid - now, self.shortest), self.longest)
-
-
-class Packet:
-    """Events of one partition under one version of the policies, and who waits for them."""
-
-    __slots__ = ("count", "exchanges", "flush", "opened_at", "partition", "policy", "rows", "size", "value")
-
-    def __init__(self, partition: int, policy: bytes, opened_at: float) -> None:
-        self.partition = partition
-        self.policy = policy
-        self.opened_at = opened_at  # monotonic
-        self.rows: list[Row] = []  # empty once the packet is closed
-        self.count = 0  # events, once it is closed
-        self.exchanges: list[Exchange] = []
-        self.flush = 0
-        self.size = 0  # bytes: of the body before compression while it is open, then of the value
-        self.value = b""  # set when the packet is closed, never changed after
+BEHIND_BYTES = 1 << 20  # of a partition in the spool; with more, its new packets go there too without waiting
+LOAD_PACKETS = 4  # of a partition that are read from the spool at once
+LOAD_AT_ONCE = 64  # packets
+LOAD_BYTES = 16 << 20  # read and not acknowledged; with more, nothing more is read
+SCARCE = 16  # the part of the memory that may be used once the spool takes no more, as 1 / SCARCE
 
 
 class Packing:
@@ -115,9 +54,15 @@ class Packing:
         pace: Pace,
         packet_bytes: int,
         memory_bytes: int,
-        stored: Callable[[int, float], None],
+        stored: Callable[[int, float | None], None],
+        spool: Spool[Packet] | None = None,
+        spool_after: float = 1.0,
+        announce: Callable[[bytes, bytes], None] = lambda _version, _policies: None,
     ) -> None:
-        """`stored(bytes, seconds)` is told of every packet that was acknowledged: its size, and how long it took."""
+        """`stored(bytes, seconds)` is told of every packet that was acknowledged: its size, and how long it took (None
+        for one from the spool). spool_after: seconds that a packet may wait for Kafka in memory. `announce(version,
+        policies)` must see to it that a policy set of an inherited spool is on `site.policies`, then call `publish`.
+        """
         self.waiting = 0  # bytes
         self.unknown = 0  # events whose request was answered 503 although the packet is still tried
         self.policy = policy
@@ -130,28 +75,38 @@ class Packing:
         self._room = max(packet_bytes - HEADROOM, 0)
         self._memory_bytes = memory_bytes
         self._stored = stored
+        self._spool = spool
+        self._spool_after = spool_after
+        self._announce = announce
+        self.estate = Estate()
         self._loop = asyncio.get_running_loop()
         self._seq = [0] * partitions
+        self._events = [0] * partitions  # in closed packets
         self._open: list[Packet | None] = [None] * partitions
-        self._closed: list[deque[Packet]] = [deque() for _ in range(partitions)]
-        self._outstanding: list[Packet | None] = [None] * partitions
+        self._lines = [Line() for _ in range(partitions)]
+        self._loaded = 0  # bytes of packets that were read from the spool
+        self._scarce = False  # packets should go into the spool, and it takes none
         self._flush = 0  # number of the flush in flight
         self._left = 0  # packets of it that are not acknowledged
         self._started = 0.0
         self._armed = False  # a timer for the next flush runs, or the flush is due
         self._due = False  # the pace allows a flush as soon as the one in flight is over
+        if spool is not None:
+            spool.attach(self)
 
     def full(self, more: int = 0) -> bool:
         """Whether no more may be taken; `more`: bytes that are being received."""
-        return self.waiting + more >= self._memory_bytes
+        waiting = self.waiting + more
+        return waiting >= self._memory_bytes or (self._scarce and waiting >= self._memory_bytes // SCARCE)
 
     def empty(self) -> bool:
-        """Whether everything is acknowledged."""
-        return not any(self._outstanding) and not any(self._open) and not any(self._closed)
+        """Whether everything is acknowledged or in the spool."""
+        return not any(self._open) and all(line.empty() for line in self._lines)
 
     def packets(self) -> int:
-        """How many packets are not acknowledged."""
-        return sum(packet is not None for packet in self._outstanding + self._open) + sum(map(len, self._closed))
+        """How many packets are neither acknowledged nor in the spool."""
+        lines = sum(packet.place is None for line in self._lines for packet in line.in_memory())
+        return lines + sum(packet is not None for packet in self._open)
 
     def add(self, partition: int, row: Row, size: int, exchange: Exchange) -> None:
         """Puts an event into its partition's packet; `exchange` waits for that packet too from now on.
@@ -190,6 +145,8 @@ class Packing:
 
     def acknowledged(self) -> None:
         """Called after one or more records were acknowledged: the next flush may be due."""
+        if self._spool is not None and self._spool.packets:
+            self._load()
         if self._due and self._may_flush():
             self._flush_now()
 
@@ -202,13 +159,18 @@ class Packing:
 
         Their packets stay in line: what becomes of their events is unknown to the client.
         """
+        if self._spool is not None:
+            self._to_spool(self._spool)
+            self._load()
         if self._due and self._may_flush():
             self._flush_now()
         oldest = monotonic() - deadline
-        for partition, queue in enumerate(self._closed):
-            for packet in (self._outstanding[partition], *queue, self._open[partition]):
-                if packet is not None and packet.exchanges and packet.opened_at < oldest:
+        for line, opened in zip(self._lines, self._open, strict=True):
+            for packet in line.in_memory():
+                if packet.exchanges and packet.opened_at < oldest:
                     self._give_up_waiting(packet)
+            if opened is not None and opened.opened_at < oldest:
+                self._give_up_waiting(opened)
 
     def give_up(self) -> int:
         """Answers 503 to all that wait (the process must stop). Returns the number of packets not acknowledged."""
@@ -217,7 +179,52 @@ class Packing:
 
     def oldest_age(self) -> float:
         """Seconds since the oldest packet that waits for its acknowledgement was opened; 0.0 without one."""
-        return max((monotonic() - packet.opened_at for packet in self._outstanding if packet), default=0.0)
+        outstanding = (line.outstanding for line in self._lines)
+        opened = [packet.opened_at for packet in outstanding if packet is not None and packet.place is None]
+        return max(monotonic() - min(opened), 0.0) if opened else 0.0
+
+    # Told by the spool
+
+    def spooled(self, packet: Packet, place: Place) -> None:
+        """See `spool.Owner`."""
+        packet.place = place
+        if packet.acknowledged:
+            self._release(place)
+            return
+        line = self._lines[packet.partition]
+        if packet is not line.outstanding:
+            line.writing.popleft()
+            line.shelf.add(place, packet.size)
+            self.waiting -= packet.size
+        self._answer(packet)
+
+    def loaded(self, partition: int, place: Place, value: bytes | None, before: int) -> None:
+        """See `spool.Owner`."""
+        line = self._lines[partition]
+        line.loading -= 1
+        try:
+            packet = None if value is None else Packet.of_spool(partition, place, value, before)
+        except BadPacket as error:
+            log.error("spooled_packet_bad", partition=partition, problem=str(error))
+            packet = None
+        if packet is None:
+            self._release(place)
+        else:
+            line.loaded.append(packet)
+            self._loaded += packet.size
+        self._ask_for_flush()
+
+    def inherited(self, of: Log, contents: Contents, policies: dict[bytes, bytes]) -> None:
+        """See `spool.Owner`."""
+        for version, data in policies.items():
+            if version not in self._published:
+                self._announce(version, data)
+        for partition, positions in contents.positions.items():
+            if partition < len(self._lines):
+                self._lines[partition].shelf.precede(of, positions, contents.bytes[partition], self._writer)
+            else:
+                log.error("spooled_partition_unknown", folder=of.folder.name, partition=partition)
+        self._load()
 
     # Inside
 
@@ -235,14 +242,63 @@ class Packing:
         """Names and encodes a packet. From here on its bytes do not change."""
         partition = packet.partition
         self._open[partition] = None
-        seq = self._seq[partition]
-        self._seq[partition] = seq + 1
+        packet.seq = self._seq[partition]
+        self._seq[partition] += 1
         rows, packet.rows = packet.rows, []
         packet.count = len(rows)
-        packet.value = encode_rows(self._writer, seq, ROUTING_VERSION, packet.policy, rows)
+        packet.before = self._events[partition]
+        self._events[partition] += packet.count
+        packet.value = encode_rows(self._writer, packet.seq, ROUTING_VERSION, packet.policy, rows)
         self.waiting += len(packet.value) - packet.size - EVENT_OVERHEAD * packet.count
         packet.size = len(packet.value)
-        self._closed[partition].append(packet)
+        self._lines[partition].closed.append(packet)
+
+    def _to_spool(self, spool: Spool[Packet]) -> None:
+        """Gives the spool what has waited too long, and what would queue behind much that is there already."""
+        now, given = monotonic(), list[Packet]()
+        takes, self._scarce = spool.takes(), False
+        for line, opened in zip(self._lines, self._open, strict=True):
+            out = line.outstanding
+            first = line.closed[0] if line.closed else opened
+            late = now - self._spool_after
+            if not (
+                (out is not None and out.sent_at < late and (first is not None or not out.spooled))
+                or (first is not None and (first.opened_at < late or line.shelf.bytes > BEHIND_BYTES))
+            ):
+                continue
+            if not takes:
+                self._scarce = True
+                continue
+            if opened is not None:
+                self._close(opened)
+            if out is not None and not out.spooled:
+                given.append(out)
+            given += line.closed
+            line.writing += line.closed
+            line.closed.clear()
+        for packet in given:
+            packet.spooled = True
+        if given:
+            spool.append(given)
+
+    def _load(self) -> None:
+        """Reads on in the spool, as far as memory allows."""
+        spool = self._spool
+        if spool is None or spool.loading or not spool.packets:
+            return
+        places: list[tuple[int, Place]] = []
+        room = LOAD_AT_ONCE if self._loaded < LOAD_BYTES else 0
+        for partition, line in enumerate(self._lines):
+            if line.shelf and len(line.loaded) < LOAD_PACKETS and room > len(places):
+                taken = list(line.shelf.take(min(LOAD_PACKETS, room - len(places))))
+                line.loading += len(taken)
+                places += ((partition, place) for place in taken)
+        if places:
+            spool.load(places)
+
+    def _release(self, place: Place) -> None:
+        assert self._spool is not None
+        self._spool.acknowledged(place)
 
     def _arm(self) -> None:
         self._armed = True
@@ -259,25 +315,33 @@ class Packing:
             self._due = True
 
     def _flush_now(self) -> None:
+        if self._spool is not None and not self._spool.searched:
+            self._due = True  # what an earlier process left comes first
+            return
         self._due = self._armed = False
         sending: list[Packet] = []
-        for partition, queue in enumerate(self._closed):
-            if self._outstanding[partition] is not None:
+        for partition, line in enumerate(self._lines):
+            if line.outstanding is not None:
                 continue  # what waits there is looked at when this one is acknowledged
-            packet = self._open[partition]
-            if not queue and packet is not None and packet.policy in self._published:
-                self._close(packet)
-            if queue and queue[0].policy in self._published:
-                sending.append(queue.popleft())
+            packet = line.next()
+            if packet is None and not (line.loading or line.shelf):
+                opened = self._open[partition]
+                if opened is not None and opened.policy in self._published:
+                    self._close(opened)
+                    packet = opened
+            if packet is not None and packet.policy in self._published:
+                line.advance()
+                sending.append(packet)
         if not sending:
             return
         self._flush += 1
         self._left = len(sending)
         self._started = monotonic()
-        self._pace.sent(len(sending), self._started)
+        self._pace.sent(sum(not packet.loaded for packet in sending), self._started)
         for packet in sending:
             packet.flush = self._flush
-            self._outstanding[packet.partition] = packet
+            packet.sent_at = self._started
+            self._lines[packet.partition].outstanding = packet
         self._delivery.send(*map(self._record, sending))
 
     def _record(self, packet: Packet) -> Record:
@@ -285,17 +349,34 @@ class Packing:
 
     def _packet_acknowledged(self, packet: Packet) -> None:
         partition = packet.partition
-        self._outstanding[partition] = None
-        self.waiting -= packet.size
-        self._books.acknowledged(partition, packet.count)
+        line = self._lines[partition]
+        line.outstanding = None
+        packet.acknowledged = True
+        if packet.place is not None:
+            self._release(packet.place)
+        if packet.loaded:
+            line.shelf.bytes -= packet.size
+            self._loaded -= packet.size
+        else:
+            self.waiting -= packet.size
+        if packet.loaded and packet.place is not None and packet.place.log.writer != self._writer:
+            self.estate.acknowledged(packet.place.log, partition, packet.seq, packet.before + packet.count)
+        else:
+            self._books.acknowledged(partition, packet.count)
         if packet.flush == self._flush:
             self._left -= 1
-        if self._closed[partition]:
+        if line.next() is not None:
             self._armed = self._due = True
         elif self._open[partition] is not None and not self._armed:
             self._arm()
-        self._stored(packet.size, monotonic() - packet.opened_at)
-        for exchange in packet.exchanges:
+        self._stored(packet.size, None if packet.loaded else monotonic() - packet.opened_at)
+        self._answer(packet)
+
+    @staticmethod
+    def _answer(packet: Packet) -> None:
+        """Answers who waits for nothing but this packet."""
+        exchanges, packet.exchanges = packet.exchanges, []
+        for exchange in exchanges:
             exchange.left -= 1
             if not exchange.left and not exchange.done:
                 exchange.settle()

@@ -36,7 +36,7 @@ _outcome = struct.Struct(">ihqqqi")  # partition, error, base offset, time, log 
 
 
 class Outgoing(Protocol):
-    """What is sent: see `packing.Record`."""
+    """What is sent: see `delivery.Record`."""
 
     topic: str
     value: bytes

@@ -27,7 +27,7 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from infra.service.logs import logger
-from ingest.packing import Record
+from ingest.delivery import Record
 from ingest.produce import Address, Direct, Place
 from schemas.topics import RECORD_LIMIT
 
@@ -44,7 +44,7 @@ class NotReady(Exception):
 
 
 class KafkaDelivery:
-    """Implements `packing.Delivery`. `resume` is called in the loop after records were acknowledged."""
+    """Implements `delivery.Delivery`. `resume` is called in the loop after records were acknowledged."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class KafkaDelivery:
         return self._producer is not None
 
     def send(self, *records: Record) -> None:
-        """See `packing.Delivery`."""
+        """See `delivery.Delivery`."""
         self._pending.update(dict.fromkeys(records))
         if self._direct is not None and all(map(self._may_go_direct, records)):
             now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingest.spool.log import Log
 from schemas.reports import PartitionReport, Report
 
 
@@ -36,3 +37,27 @@ class Books:
             for partition, (below, events) in sorted(self._partitions.items())
         }
         return Report(self._writer, self._started_ms, at_ms, final, partitions)
+
+
+class Estate:
+    """What is acknowledged of packets that processes which are gone left in their spools, by process.
+
+    A partition's packets lie in a spool from some `seq` on, and all before it were acknowledged; so what a process can
+    no longer report follows from the packet itself. `changed` holds the logs for which a report is due.
+    """
+
+    def __init__(self) -> None:
+        self.changed: set[Log] = set()
+        self._partitions: dict[Log, dict[int, PartitionReport]] = {}
+
+    def acknowledged(self, of: Log, partition: int, seq: int, events: int) -> None:
+        """Notes a packet; `events`: of this and all earlier packets of the partition."""
+        self._partitions.setdefault(of, {})[partition] = PartitionReport(seq + 1, [], events)
+        self.changed.add(of)
+
+    def reports(self, at_ms: int) -> list[Report]:
+        """The reports that are due, as of now."""
+        due, self.changed = self.changed, set()
+        return [
+            Report(of.writer, of.started_ms, at_ms, False, dict(sorted(self._partitions[of].items()))) for of in due
+        ]

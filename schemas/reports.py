@@ -1,6 +1,7 @@
 """The record on `ingest.reports`: what one collector process has had acknowledged, in total since its start.
 
-A later report of a writer replaces the earlier ones. So the books have two sides: what a collector says was
+A later report of a writer replaces the earlier ones, partition by partition: whoever drains the spool of a process that
+is gone reports on in its name, on the partitions that it drains. So the books have two sides: what a collector says was
 acknowledged, and what the workers' `packets` rows say was stored.
 """
 

@@ -120,6 +120,20 @@ class Settings(BaseSettings):
     collector_delivery_seconds: float = Field(
         20.0, gt=0, description="after which a producer that fails is replaced; more than collector_request_seconds"
     )
+    spool_dir: Path | None = Field(
+        None, description="folder for what is taken while Kafka is away; default: spool in the state folder"
+    )
+    collector_spool_bytes: int = Field(
+        4 << 30,
+        ge=0,
+        description="most bytes of one collector process's spool; beyond it requests are answered 503; 0 for no spool",
+    )
+    collector_spool_seconds: float = Field(
+        86400.0, gt=0, description="age of a packet in the spool at which requests are answered 503"
+    )
+    collector_spool_after_seconds: float = Field(
+        1.0, gt=0, description="time without Kafka's acknowledgement after which a packet goes into the spool"
+    )
     collector_stop_seconds: float = Field(15.0, gt=0, description="deadline of an orderly stop")
 
     # Stream worker
@@ -170,6 +184,10 @@ class Settings(BaseSettings):
             raise ValueError("flush_min_ms is larger than flush_max_ms")
         if self.min_insync_replicas > self.replication_factor:
             raise ValueError("min_insync_replicas is larger than replication_factor")
+        if self.collector_spool_seconds > self.raw_retention_hours * 3600:
+            raise ValueError("collector_spool_seconds is more than raw_retention_hours")
+        if self.collector_spool_bytes and self.collector_spool_after_seconds >= self.collector_wait_seconds:
+            raise ValueError("collector_spool_after_seconds is not less than collector_wait_seconds")
         if self.collector_delivery_seconds < self.collector_request_seconds:
             raise ValueError("collector_delivery_seconds is less than collector_request_seconds")
         return self
@@ -178,6 +196,11 @@ class Settings(BaseSettings):
     def sites(self) -> Path:
         """Folder of the sites' files."""
         return self.sites_dir or self.state / "sites.d"
+
+    @property
+    def spool(self) -> Path:
+        """Folder of the collectors' spools."""
+        return self.spool_dir or self.state / "spool"
 
     @property
     def users(self) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from infra.local.ports import free
 from infra.service.settings import Settings
 from ingest.collector import Collector
-from ingest.packing import Record
+from ingest.delivery import Record
 from schemas.packets import Event, decode, header
 from schemas.tokens import token_hash
 from schemas.topics import EVENTS_RAW

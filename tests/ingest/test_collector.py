@@ -169,6 +169,25 @@ def admin(settings: Settings, path: str) -> tuple[int, str]:
         connection.close()
 
 
+def admin_answers(settings: Settings) -> bool:
+    """Whether the process has come so far that it answers."""
+    with contextlib.suppress(OSError):
+        return admin(settings, "/livez")[0] == 200
+    return False
+
+
+def metric(settings: Settings, name: str) -> float:
+    """A metric without labels."""
+    (line,) = [line for line in admin(settings, "/metrics")[1].splitlines() if line.startswith(f"veilstream_{name} ")]
+    return float(line.split()[1])
+
+
+def drained(settings: Settings) -> bool:
+    """Whether the spool is empty, and its files are gone."""
+    files = [path for folder in settings.spool.iterdir() for path in folder.glob("*.segment")]
+    return metric(settings, "collector_spool_packets") == 0 and not files
+
+
 @pytest.fixture
 def settings(make_settings: SettingsMaker, tmp_path: Path) -> Settings:
     made = make_settings(
@@ -288,6 +307,91 @@ def test_the_broker_may_be_away(settings: Settings, start_collector: Starter, st
         wait(partial(senders.have, 100))
         stack.kill("kafka", signal.SIGSTOP)
         try:
+            wait(lambda: metric(settings, "collector_spool_packets") > 0)
+            before = len(senders.acknowledged)
+            wait(partial(senders.have, before + 100))
+            assert admin(settings, "/readyz")[0] == admin(settings, "/livez")[0] == 200
+        finally:
+            stack.kill("kafka", signal.SIGCONT)
+        wait(lambda: drained(settings))
+        stack.wait_ready("kafka", after=stack.kill("kafka"))
+        before = len(senders.acknowledged)
+        wait(partial(senders.have, before + 100))
+    wait(lambda: drained(settings))
+    assert collector.stop() == 0
+    log = read_log(settings)
+    log.check_names()
+    numbers = log.numbers()
+    assert len(numbers) == len(set(numbers))
+    assert senders.unknown == set()
+    assert set(numbers) == senders.acknowledged
+    assert list(settings.spool.iterdir()) == []
+
+
+def test_collectors_killed_while_the_broker_is_away_leave_what_they_acknowledged_to_the_next(
+    settings: Settings, start_collector: Starter, stack: Stack
+) -> None:
+    collector = start_collector(settings)
+    with Senders(settings) as senders:
+        wait(partial(senders.have, 100))
+        stack.stop_part("kafka")
+        for _ in range(3):
+            wait(lambda: metric(settings, "collector_spool_packets") > 3)
+            before = len(senders.acknowledged)
+            wait(partial(senders.have, before + 50))
+            collector.kill(signal.SIGKILL)
+            collector.start(wait=False)
+            wait(lambda: collector.running() and admin_answers(settings))
+        before = len(senders.acknowledged)
+        wait(partial(senders.have, before + 50))
+        stack.start_part("kafka")
+        wait(lambda: drained(settings))
+    assert collector.stop() == 0
+    log = read_log(settings)
+    log.check_names()
+    numbers = log.numbers()
+    assert len(numbers) == len(set(numbers))
+    assert senders.acknowledged <= set(numbers)
+    assert set(numbers) <= senders.acknowledged | senders.unknown
+    assert len({writer for writer, _ in log.packets}) == 4
+    for (_, partition), packets in log.packets.items():
+        assert packets, partition
+    # Whoever drained them reported in their name.
+    told: dict[tuple[int, int], reports.PartitionReport] = {}
+    for _, _, value in records(settings, INGEST_REPORTS):
+        report = reports.decode(value)
+        told.update({(report.writer, number): part for number, part in report.partitions.items()})
+    assert {place: (part.below, part.events) for place, part in told.items()} == {
+        place: (len(firsts := {head.seq: head.count for head, _ in packets}), sum(firsts.values()))
+        for place, packets in log.packets.items()
+    }
+    assert list(settings.spool.iterdir()) == []
+
+
+def test_a_collector_stopped_while_the_broker_is_away_leaves_everything_to_the_next(
+    settings: Settings, start_collector: Starter, stack: Stack
+) -> None:
+    collector = start_collector(settings)
+    stack.stop_part("kafka")
+    with Senders(settings) as senders:
+        wait(partial(senders.have, 50))
+        assert collector.stop() == 0
+    assert senders.acknowledged
+    stack.start_part("kafka")
+    collector.start()
+    wait(lambda: drained(settings))
+    log = read_log(settings)
+    log.check_names()
+    assert set(log.numbers()) >= senders.acknowledged
+
+
+def test_without_a_spool_the_broker_may_be_away(settings: Settings, start_collector: Starter, stack: Stack) -> None:
+    settings = settings.model_copy(update={"collector_spool_bytes": 0})
+    collector = start_collector(settings)
+    with Senders(settings) as senders:
+        wait(partial(senders.have, 100))
+        stack.kill("kafka", signal.SIGSTOP)
+        try:
             wait(lambda: len(senders.unknown) > 20)
             wait(lambda: admin(settings, "/readyz")[0] == 503)
             assert admin(settings, "/livez")[0] == 200
@@ -325,6 +429,7 @@ def test_the_direct_way_is_left_at_a_failure_and_taken_again(
         before, acknowledged = direct("records"), len(senders.acknowledged)
         wait(lambda: direct("records") > before + 20)
         wait(partial(senders.have, acknowledged + 20))
+    wait(lambda: drained(settings))
     assert collector.stop() == 0
     log = read_log(settings)
     log.check_names()
@@ -336,15 +441,23 @@ def test_the_direct_way_is_left_at_a_failure_and_taken_again(
 def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collector: Starter, stack: Stack) -> None:
     stack.stop_part("kafka")
     start_collector(settings, wait=False)
-    answers: list[int] = []
+    wait(lambda: admin_answers(settings))
+    assert admin(settings, "/readyz")[0] == 503
+    assert ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=early")[0] == 200
+    wait(lambda: admin(settings, "/readyz")[0] == 200)  # it can take events
+    stack.start_part("kafka")
+    wait(lambda: "early" in read_log(settings).numbers())
+    assert ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=late")[0] == 200
 
-    def answered() -> bool:
-        with contextlib.suppress(OSError):
-            answers.append(ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=early")[0])
-        return bool(answers)
 
-    wait(answered)
-    assert answers == [503]
+def test_a_start_without_a_broker_and_without_a_spool_waits_for_it(
+    settings: Settings, start_collector: Starter, stack: Stack
+) -> None:
+    settings = settings.model_copy(update={"collector_spool_bytes": 0})
+    stack.stop_part("kafka")
+    start_collector(settings, wait=False)
+    wait(lambda: admin_answers(settings))
+    assert ask(settings, "GET", "/matomo.php?idsite=1&rec=1&n=early")[0] == 503
     assert admin(settings, "/readyz")[0] == 503
     stack.start_part("kafka")
     wait(lambda: admin(settings, "/readyz")[0] == 200)
@@ -356,6 +469,7 @@ def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collect
     ("overrides", "said"),
     [
         ({"sites_dir": Path("/nowhere")}, "/nowhere"),
+        ({"spool_dir": Path("/dev/null/spool")}, "/dev/null/spool"),
         ({"events_partitions": 12}, None),
     ],
 )

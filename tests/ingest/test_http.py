@@ -524,7 +524,7 @@ async def test_full_memory_is_answered_503_and_bodies_are_not_read(collector: Ru
     assert (await collector.ask(OK)).status == 200
 
 
-@served(collector_wait_seconds=0.4)
+@served(collector_wait_seconds=0.4, collector_spool_bytes=0)
 async def test_who_waits_too_long_for_kafka_gets_503(collector: Running) -> None:
     collector.delivery.held = True
     client = await collector.connect()

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 
 from ingest.exchange import Exchange
-from ingest.packing import Pace, Packing
+from ingest.pace import Pace
+from ingest.packing import Packing
 from ingest.reports import Books
 from ingest.requests import Row, size_of
 from schemas.packets import decode, header

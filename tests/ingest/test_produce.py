@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch
 
-from ingest.packing import Record
+from ingest.delivery import Record
 from ingest.produce import BadAnswer, Direct, batch, outcomes, request
 from tests.ingest.memory import until
 

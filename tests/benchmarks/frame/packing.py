@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from infra.service.settings import Settings
-from ingest.packing import Pace
+from ingest.pace import Pace
 from schemas.packets import EVENT_BYTES, Event, encode
 from schemas.routing import ROUTING_VERSION, partition_of
 from tests.benchmarks.frame.events import Tracked
