@@ -31,8 +31,13 @@ def decode(text: str) -> str:
         return text.replace("+", " ")
     if not text.isascii():
         return unquote_plus(text, errors="replace")
-    # the same as unquote_plus, four times as fast
-    pieces = text.replace("+", " ").encode("ascii").split(b"%")
+    # The same as unquote_plus, many times as fast. What URLs are full of goes first: none of these characters can
+    # make an escape of what stands beside it.
+    text = text.replace("+", " ").replace("%2F", "/").replace("%3A", ":").replace("%3F", "?")
+    text = text.replace("%3D", "=").replace("%26", "&").replace("%20", " ")
+    if "%" not in text:
+        return text
+    pieces = text.encode("ascii").split(b"%")
     out = pieces[:1]
     for piece in pieces[1:]:
         byte = _bytes.get(piece[:2])

@@ -49,7 +49,7 @@ class Query:
         self.n = len(queries)
         self._names = names
         parts = pc.split_pattern(queries, "&")
-        self._row = np.repeat(np.arange(self.n), np.diff(parts.offsets.to_numpy()))
+        row = np.repeat(np.arange(self.n), np.diff(parts.offsets.to_numpy()))
         pairs = pc.split_pattern(parts.flatten(), "=", max_splits=1)
         start = pairs.offsets.to_numpy()
         flat = pairs.flatten()
@@ -57,19 +57,23 @@ class Query:
         number = [self._number(text) for text in distinct]
         code = np.array(number, np.int64)[name] if number else np.zeros(0, np.int64)
         recorded = code == _RECORDED
-        self._recorded = np.bincount(self._row[recorded], minlength=self.n) if recorded.any() else None
+        self._recorded = np.bincount(row[recorded], minlength=self.n) if recorded.any() else None
         code[recorded] = 0
-        self._distinct, self._name = distinct, name
-        self._order = np.argsort(code.astype(np.uint8), kind="stable")
-        self._bounds = np.searchsorted(code[self._order], np.arange(len(names) + 2)).tolist()
         # a name without "=" has the empty value, which stands behind all the others
         bare = np.diff(start) == 1
-        self._value = start[:-1] + 1
+        value = start[:-1] + 1
         if bare.any():
-            self._value = np.where(bare, len(flat), self._value)
+            value = np.where(bare, len(flat), value)
             flat = pa.concat_arrays([flat, pa.array([""])])
         self._flat = flat
-        self._kept: Rows | None = None
+        # everything below lies in the order of the names' numbers, and of the rows within
+        order = np.argsort(code.astype(np.uint8), kind="stable")
+        self._code, self._row, self._value = code[order], row[order], value[order]
+        self._distinct, self._name = distinct, name[order]
+        self._index()
+
+    def _index(self) -> None:
+        self._bounds = np.searchsorted(self._code, np.arange(len(self._names) + 2)).tolist()
 
     def _number(self, raw: str) -> int:
         name = parameters.decode(raw)
@@ -83,7 +87,16 @@ class Query:
         position[rows] = np.arange(len(rows))
         if self._recorded is not None:
             self._recorded = self._recorded[rows]
-        self._kept, self.n = position, len(rows)
+        self.n = len(rows)
+        row = position[self._row]
+        here = row >= 0
+        self._code, self._row, self._value, self._name = (
+            self._code[here],
+            row[here],
+            self._value[here],
+            self._name[here],
+        )
+        self._index()
 
     def recorded(self) -> Integers:
         """How many parameters of recordings and forms each row had; nothing else of them is left."""
@@ -95,17 +108,12 @@ class Query:
         first, after = self._bounds[number : number + 2]
         if first == after:
             return _NO_TEXTS, _NO_ROWS
-        pick = self._order[first:after]
-        rows = self._row[pick]
-        if self._kept is not None:
-            rows = self._kept[rows]
-            here = rows >= 0
-            pick, rows = pick[here], rows[here]
+        rows, values = self._row[first:after], self._value[first:after]
         if len(rows) > 1:
             last = np.append(rows[1:] != rows[:-1], True)
             if not last.all():
-                pick, rows = pick[last], rows[last]
-        return self._flat.take(pa.array(self._value[pick])), rows
+                rows, values = rows[last], values[last]
+        return self._flat.take(pa.array(values)), rows
 
     def given(self, name: str) -> bool:
         """Whether any row may have the parameter."""
@@ -129,16 +137,13 @@ class Query:
     def dimensions(self) -> dict[int, dict[int, str]]:
         """By row, the decoded values of custom dimensions by slot; of duplicates the last."""
         out: dict[int, dict[int, str]] = {}
-        pick = self._order[self._bounds[-1] :]
-        if not len(pick):
+        first = self._bounds[-1]
+        if first == len(self._row):
             return out
-        rows = self._row[pick]
-        if self._kept is not None:
-            rows = self._kept[rows]
-        values = self._flat.take(pa.array(self._value[pick])).to_pylist()
-        for row, name, text in zip(rows.tolist(), self._name[pick].tolist(), values, strict=True):
+        values = self._flat.take(pa.array(self._value[first:])).to_pylist()
+        for row, name, text in zip(self._row[first:].tolist(), self._name[first:].tolist(), values, strict=True):
             found = custom.dimension_name(parameters.decode(self._distinct[name]))
-            if row >= 0 and found:
+            if found:
                 out.setdefault(row, {})[int(found[1])] = parameters.decode(text)
         return out
 
@@ -183,4 +188,10 @@ class Query:
 
     def is_one(self, name: str) -> npt.NDArray[np.bool_]:
         """Where the parameter is the integer 1."""
+        values, rows = self.values(name)
+        data, _, lengths = text_bytes(values)
+        if (lengths == 1).all():
+            out = np.zeros(self.n, np.bool_)
+            out[rows] = data == ord("1")
+            return out
         return self.each(name, lambda text: parameters.integer(text) == 1, False, np.bool_)

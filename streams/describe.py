@@ -218,8 +218,7 @@ class _Stages:
         self.rules: list[Rules | None] = known
         self.caches = caches()
         numbers = self.caches.scopes(rows.scopes)
-        prefixes = pa.array([f"{number}{SEPARATOR}" for number in numbers], pa.string())
-        self.prefix = prefixes.take(pa.array(rows.scope))
+        self.prefixes = [f"{number}{SEPARATOR}" for number in numbers]
         self.removed = np.zeros(self.n, np.int64)
         self.site_keys: dict[int, bytes] = {}
 
@@ -243,10 +242,12 @@ class _Stages:
 
     # -- helpers of the frame ---------------------------------------------------------------------------------
 
-    def scoped(self, values: pa.Array, rows: Codes | None = None) -> pa.Array:
-        """Values with their scope in front: rules are the site's own."""
-        prefix = self.prefix if rows is None else self.prefix.take(pa.array(rows))
-        return pc.binary_join_element_wise(prefix, values, "")
+    def scoped(self, values: pa.Array, rows: Codes | None = None) -> tuple[list[str], Codes]:
+        """The distinct values with their scope in front, as rules are the site's own, and each row's position."""
+        distinct, at = encode(values)
+        scope = self.rows.scope if rows is None else self.rows.scope[rows]
+        pairs, at = encode(pa.array((at << 32) | scope))
+        return [self.prefixes[pair & 0xFFFFFFFF] + distinct[pair >> 32] for pair in pairs], at
 
     def text(self, name: str) -> tuple[list[str], Codes]:
         """Cleaned texts of a parameter and each row's position among them, 0 for the empty text."""
@@ -261,7 +262,7 @@ class _Stages:
         if None in found:  # of these the site's own rules decide
             here = np.array([text is None for text in found], np.bool_)[at]
             rows = rows[here]
-            distinct, at = encode(self.scoped(values.filter(pa.array(here)), rows))
+            distinct, at = self.scoped(values.filter(pa.array(here)), rows)
             cleaned = self.caches.scoped_texts.of(distinct, len(rows))
             codes[rows] = np.array([i if text else 0 for i, (text, _) in enumerate(cleaned, len(texts))], np.int64)[at]
             self.removed[rows] += np.array([removed for _, removed in cleaned], np.int64)[at]
@@ -375,7 +376,7 @@ class _Stages:
 
     def page(self) -> tuple[tuple[list[str], Codes], Codes]:
         """The page, its own search keyword, and the campaigns of the rows."""
-        distinct, at = encode(self.scoped(self.query.full("url")))
+        distinct, at = self.scoped(self.query.full("url"))
         pages = self.caches.pages.of(distinct, self.n)
         self.columns["url"] = plain([page.url for page in pages], at)
         self.columns["url_path"] = plain([page.path for page in pages], at)
@@ -410,7 +411,7 @@ class _Stages:
 
     def referrer(self, campaign: Codes) -> None:
         values, given = self.query.values("urlref")
-        distinct, at = encode(self.scoped(values, given))
+        distinct, at = self.scoped(values, given)
         found = self.caches.referrers.of(distinct, len(given))
         n = len(found) + 1  # position 0: direct
         codes = np.zeros(self.n, np.int64)
@@ -475,7 +476,7 @@ class _Stages:
         out = np.zeros(self.n, np.bool_)
         values, rows = self.query.values(name)
         if len(rows):
-            distinct, at = encode(self.scoped(values, rows))
+            distinct, at = self.scoped(values, rows)
             found = self.caches.links.of(distinct, len(rows))
             out[rows] = np.array([link.given for link in found], np.bool_)[at]
         return out
@@ -487,7 +488,7 @@ class _Stages:
             here = action[rows] == kind
             if here.any():
                 rows = rows[here]
-                distinct, at = encode(self.scoped(values.filter(pa.array(here)), rows))
+                distinct, at = self.scoped(values.filter(pa.array(here)), rows)
                 found = self.caches.links.of(distinct)
                 codes[rows] = at + len(urls)
                 urls += [link.url for link in found]

@@ -81,7 +81,8 @@ def install(settings: Settings) -> None:
 class Stack:
     """The stack of one state folder. `names`: the roles to run (see `parts.ROLES`), default all.
 
-    With `owned` the stack also stops when the thread that started it ends, however it ends.
+    With `owned` the stack also stops when the thread that started it ends, however it ends. `listeners`: further ports
+    of the local broker.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Stack:
         names: Sequence[str] | None = None,
         *,
         owned: bool = False,
+        listeners: Sequence[kafka.Listener] = (),
         say: Callable[[str], None] = silent,
     ) -> None:
         state = settings.state.absolute()
@@ -98,6 +100,7 @@ class Stack:
         self.supervision = Supervision(self.settings.state)
         self.parts = parts(self.settings, names)
         self._owned = owned
+        self._listeners = listeners
         self._say = say
         self._record = self.supervision.folder / "stack.json"
 
@@ -254,6 +257,7 @@ class Stack:
                     self.settings.state / "kafka",
                     port=self.settings.kafka_port,
                     controller_port=self.settings.kafka_controller_port,
+                    listeners=self._listeners,
                 )
             except kafka.KafkaError as error:
                 raise StackError(str(error)) from None

@@ -204,7 +204,7 @@ class Log:
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
-            self._close()
+            self._abandon()
             raise
         self._end = at - self._base
         return Written(self._base, self._end, positions)
@@ -248,8 +248,15 @@ class Log:
         try:
             _sync(self.folder)
         except OSError:
-            self._close()
+            self._abandon()
             raise
+
+    def _abandon(self) -> None:
+        """Ends a segment that was not written as it should; nobody knows of one in which nothing is good."""
+        if not self._end:
+            with contextlib.suppress(OSError):
+                self._path(self._base).unlink()
+        self._close()
 
     def _close(self) -> None:
         if self._file >= 0:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from tests.fault.away import BrokerAway, FrontAway
+from tests.fault.disk import FullDisk
 from tests.fault.faults import Fault
+from tests.fault.inherit import Inherit
 from tests.fault.kill import Kill
+from tests.fault.link import Cut
 from tests.fault.pause import Pause
 from tests.fault.rebalance import Rebalance
 from tests.fault.zombie import Zombie
 
 _EACH: tuple[Fault, ...] = (Kill(), Pause(), Zombie(), Rebalance(), BrokerAway(), FrontAway())
-FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in _EACH} | {"all": _EACH}
+# What stands between a client's event and the log: the collector, its disk, the network, the broker.
+_COLLECTOR: tuple[Fault, ...] = (Kill(("collector", "kafka")), Inherit(), Cut(), BrokerAway(), FullDisk())
+FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:])} | {
+    "collector": _COLLECTOR,
+    "all": (*_EACH, *_COLLECTOR[1:3], _COLLECTOR[4]),
+}

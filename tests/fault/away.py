@@ -26,12 +26,16 @@ class Away:
         settle = min(SETTLE, field.away / 3)
         time.sleep(settle)
         before = field.acknowledged()
-        time.sleep(field.away - settle)
+        end, resident = time.monotonic() + field.away - settle, 0
+        while time.monotonic() < end:
+            time.sleep(min(1.0, max(end - time.monotonic(), 0)))
+            resident = max(resident, *map(field.resident, field.names("collector")))
         acknowledged = field.acknowledged() - before
         field.stack.start_part(kind)
         self.judge(acknowledged)
         field.whole()
-        return {"acknowledged_meanwhile": acknowledged}
+        field.drained()
+        return {"acknowledged_meanwhile": acknowledged, f"collector_mib_without_{kind}": resident}
 
     def judge(self, acknowledged: int) -> None:
         """Raises FaultError where so many events must not have been acknowledged meanwhile."""

@@ -11,11 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from random import Random
+from typing import TYPE_CHECKING
+
+import psutil
 
 from infra.local.stack import Stack
 
+if TYPE_CHECKING:
+    from tests.fault.link import Link
+
 BACK_SECONDS = 120.0  # a part that is not ready by then does not come back
 POLL = 0.2
+SPOOLED = "veilstream_collector_spool_packets"
 _OWNED = b'"event": "partition_owned"'
 
 
@@ -24,10 +31,13 @@ class FaultError(RuntimeError):
 
 
 class Field:
-    """acknowledged: asks how many events the load has had acknowledged. away: seconds that an outage lasts."""
+    """acknowledged: asks how many events the load has had acknowledged. away: seconds that an outage lasts.
 
-    def __init__(self, stack: Stack, acknowledged: Callable[[], int], away: float) -> None:
-        self.stack, self.acknowledged, self.away = stack, acknowledged, away
+    link: the network between collector and broker, where it is a proxy.
+    """
+
+    def __init__(self, stack: Stack, acknowledged: Callable[[], int], away: float, link: Link | None = None) -> None:
+        self.stack, self.acknowledged, self.away, self.link = stack, acknowledged, away, link
 
     def names(self, role: str) -> list[str]:
         """The parts of a role."""
@@ -54,6 +64,25 @@ class Field:
                 raise FaultError(f"after {BACK_SECONDS:.0f} s still not: {what}")
             time.sleep(POLL)
 
+    def drained(self) -> None:
+        """Returns when every collector's spool is empty and its files are gone."""
+        names = self.names("collector")
+        for name in names:
+            self.back(name)
+
+        def empty() -> bool:
+            files = any(self.stack.settings.spool.glob("*/*.segment"))
+            return not files and not any(self.metric(name, SPOOLED) for name in names)
+
+        self.until("the spool is empty", empty)
+
+    def resident(self, name: str) -> int:
+        """MiB of memory that a part's process has."""
+        try:
+            return int(psutil.Process(self.stack.pids()[name]).memory_info().rss) >> 20
+        except (KeyError, psutil.Error):
+            return 0
+
     def owners(self) -> dict[int, str]:
         """The stream worker that was the last to own each partition, by what the workers' logs say."""
         last: dict[int, tuple[int, str]] = {}
@@ -72,12 +101,12 @@ class Field:
             self.back(name)
 
     def metric(self, name: str, metric: str) -> int:
-        """A part's metric without labels, 0 where it does not answer; its admin port is its last one."""
+        """A part's metric, named with its labels; 0 where it does not answer; its admin port is its last one."""
         port = next(part for part in self.stack.parts if part.name == name).ports[-1].number
         connection = http.client.HTTPConnection(self.stack.settings.host, port, timeout=2)
         try:
             connection.request("GET", "/metrics")
-            found = re.search(rf"^{metric} (\S+)$", connection.getresponse().read().decode(), re.MULTILINE)
+            found = re.search(rf"^{re.escape(metric)} (\S+)$", connection.getresponse().read().decode(), re.MULTILINE)
         except (OSError, http.client.HTTPException):
             return 0
         finally:

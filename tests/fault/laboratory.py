@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -21,15 +21,18 @@ from infra.load.journal import read
 from infra.load.lag import Lag
 from infra.load.process import LoadProcess
 from infra.load.sites import write_sites
-from infra.local.parts import parts
-from infra.local.ports import taken
+from infra.local.kafka import HOST, Listener
+from infra.local.parts import Part, parts
+from infra.local.ports import free, taken
 from infra.local.stack import Stack, isolated
-from infra.service.settings import Settings
+from infra.service.settings import PREFIX, Settings
 from schemas.topics import EVENTS_RAW
+from tests.fault.disk import FullDisk, spool_disk
 from tests.fault.faults import Fault, Strike, deal
 from tests.fault.field import Field
 from tests.fault.figures import Done, Findings
 from tests.fault.history import History
+from tests.fault.link import Cut, Link
 from tests.fault.unknown import unexplained
 from tests.fault.videos import VideoBooks, VideoLoad
 
@@ -64,7 +67,17 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
     with ExitStack() as cleanup:
         history = History(folder / "history.jsonl")
         cleanup.callback(history.close)
-        stack = Stack(settings, roles, owned=True, say=say)
+        if any(isinstance(fault, FullDisk) for fault in faults):
+            cleanup.enter_context(spool_disk(settings.spool))
+        listeners, link = [], None
+        if any(isinstance(fault, Cut) for fault in faults):
+            proxy, behind = free(2)
+            link = Link(proxy, behind)
+            cleanup.callback(link.close)
+            listeners = [Listener("LINK", behind, proxy)]
+        stack = Stack(settings, roles, owned=True, listeners=listeners, say=say)
+        if link is not None:
+            stack.parts = [_through(part, f"{HOST}:{proxy}") for part in stack.parts]
         cleanup.callback(stack.stop)
         stack.start()
         history.note("start the stack", parts=stack.names())
@@ -78,7 +91,7 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         if videos:
             cleanup.callback(videos.stop)
             videos.start()
-        struck = _Run(Field(stack, lambda: load.watch.look().acknowledged, plan.away), load, history, say)
+        struck = _Run(Field(stack, lambda: load.watch.look().acknowledged, plan.away, link), load, history, say)
         time.sleep(WARM_SECONDS)
         struck.all(deal(faults, plan.kills, plan.seed, outages=plan.outages))
         time.sleep(WARM_SECONDS)
@@ -145,6 +158,13 @@ class _Run:
             if not self.load.running():
                 self.failed.append("the load ended by itself")
                 return
+
+
+def _through(part: Part, servers: str) -> Part:
+    """A collector reaches Kafka through these servers only."""
+    if part.role != "collector":
+        return part
+    return replace(part, environment={**part.environment, PREFIX + "KAFKA": servers})
 
 
 def _settings(state: Path, workers: int) -> Settings:

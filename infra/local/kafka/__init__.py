@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).parents[3]
@@ -20,10 +22,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners={listeners}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map={protocols}
 log.dirs={data}
 auto.create.topics.enable=false
 message.max.bytes={largest}
@@ -44,11 +46,20 @@ log.retention.check.interval.ms=60000
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Another port that the broker listens on, and the one that it tells its clients: that of a proxy before it."""
+
+    name: str
+    port: int
+    advertised: int
+
+
 class KafkaError(Exception):
     """The broker cannot be prepared; the message says why."""
 
 
-def prepare(folder: Path, *, port: int, controller_port: int) -> Path:
+def prepare(folder: Path, *, port: int, controller_port: int, listeners: Sequence[Listener] = ()) -> Path:
     """Writes server.properties into `folder` and formats the data folder once; returns the file.
 
     Formatting happens in a draft that is renamed, so data is either formatted or not there. Raises KafkaError.
@@ -57,10 +68,19 @@ def prepare(folder: Path, *, port: int, controller_port: int) -> Path:
         raise KafkaError(f"Kafka's jars are not in {LIBS}; ./run prepare fetches them")
     folder.mkdir(parents=True, exist_ok=True)
     data, properties = folder / "data", folder / "server.properties"
+    clients = [Listener("PLAINTEXT", port, port), *listeners]
+    names = [*(client.name for client in clients), "CONTROLLER"]
+    ports = [*(client.port for client in clients), controller_port]
 
     def write(path: Path, logs: Path) -> None:
         text = PROPERTIES.format(
-            host=HOST, port=port, controller_port=controller_port, data=logs, largest=LARGEST_RECORD
+            host=HOST,
+            controller_port=controller_port,
+            listeners=",".join(f"{name}://{HOST}:{number}" for name, number in zip(names, ports, strict=True)),
+            advertised=",".join(f"{client.name}://{HOST}:{client.advertised}" for client in clients),
+            protocols=",".join(f"{name}:PLAINTEXT" for name in names),
+            data=logs,
+            largest=LARGEST_RECORD,
         )
         path.write_text(text.replace("\\", "\\\\"))
 

@@ -276,6 +276,7 @@ async def test_kafka_comes_back_while_the_disk_fails(root: Path) -> None:
     assert [w.answers for w in waiting] == [["stored"]] * 2
     await process.drain()
     assert sorted(process.bench.sent()) == [(0, 0, 1), (1, 0, 1)]
+    await until(lambda: process.tick() and not list(root.glob("*/*.segment")))
 
 
 @in_folder
