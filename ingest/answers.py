@@ -71,10 +71,8 @@ class Answers:
         if status != 204:
             parts.append(b"Content-Type: %s\r\nContent-Length: %d\r\n" % (kind, len(body)))
         parts.append(b"Cache-Control: %s\r\n" % caching)
-        if status == 503:
-            parts.append(b"Retry-After: %d\r\n" % RETRY_AFTER)
-        elif status == 429:
-            parts.append(b"Retry-After: %d\r\n" % max(retry, 1))
+        if status in (429, 503):
+            parts.append(b"Retry-After: %d\r\n" % (RETRY_AFTER if status == 503 else max(retry, 1)))
             if origin is not None:
                 parts.append(b"Access-Control-Expose-Headers: Retry-After\r\n")
         if origin is not None and _origin(origin):

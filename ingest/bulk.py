@@ -178,8 +178,6 @@ class _Known:
         end = item.find("&", start)
         if end < 0:
             end = len(item)
-        if not item.startswith("&rec=", end) and item.find("&rec=") < 0 and not item.startswith("?rec="):
-            return None
         number = item[start:end]
         found = self._found.get(number)
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ingest.answers import CLOSE, KEEP
@@ -9,6 +10,9 @@ from ingest.guard import Turned
 
 if TYPE_CHECKING:
     from ingest.http import Connection
+
+
+_allowed = re.compile(rb"Access-Control-Allow-Origin: ([^\r]+)").search
 
 
 class Refusal(Exception):
@@ -46,10 +50,12 @@ class Exchange:
             self.answer = answer
             self.settle()
 
-    def unavailable(self, text: str) -> None:
-        """Answers 503 with Retry-After, unless it is answered."""
+    def unavailable(self, text: str, origin: bytes | None = None) -> None:
+        """Answers 503 with Retry-After, unless it is answered; to the origin of the answer that was meant."""
         if not self.done:
+            if origin is None and (meant := _allowed(self.answer)):
+                origin = meant[1]
             mode = CLOSE if self.close else KEEP
             self.connection.server.rates.turned[Turned.MEMORY] += 1
-            answer = self.connection.server.answers.make(503, text.encode() + b"\n", mode=mode)
+            answer = self.connection.server.answers.make(503, text.encode() + b"\n", origin=origin, mode=mode)
             self.reply(503, answer)

@@ -29,14 +29,14 @@ Row = tuple[int, int, bytes, int, int, str, str, str, str, bytes, int, int]
 NO_PARAMETERS: Mapping[bytes, bytes] = {}
 
 _special = re.compile(
-    rb"&(idsite|rec|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
+    rb"&(idsite|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
 ).findall
 _stripped = re.compile(rb"&(?:token_auth|send_image|cip)(?:=[^&]*)?(?![^&])").sub
 # The beginning of a parameter that `plain` leaves to `judge` (cdt, cip, country, long ...): half a microsecond in all.
 rare = re.compile(rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|pf_...=-)").search
 # A name in which a letter or underscore is written as an escape, so that the pattern above would not see it.
 _escaped_name = re.compile(rb"&[^=&%]*%[^=&]*").search
-_SPECIAL = frozenset(("idsite", "rec", "token_auth", "send_image", "urlref", "url", "uadata")).union(
+_SPECIAL = frozenset(("idsite", "token_auth", "send_image", "urlref", "url", "uadata")).union(
     name.decode() for name in GUARDED
 )
 _PRINTABLE = bytes(range(0x21, 0x7F))
@@ -48,7 +48,6 @@ _URL_FROM_REFERER = int(Flag.URL_FROM_REFERER)
 
 MISSING_SITE = Refused(Invalid.MISSING_SITE, "The parameter idsite is missing or is not a positive number.")
 UNKNOWN_SITE = Refused(Invalid.UNKNOWN_SITE, "The parameter idsite names no site that is known here.")
-MISSING_REC = Refused(Invalid.BAD_PARAMETER, "The parameter rec is missing; rec=1 is needed to record.")
 TOO_LARGE = Refused(Invalid.TOO_LARGE, f"The parameters are longer than {QUERY_LIMIT} bytes.")
 
 
@@ -87,8 +86,6 @@ def judge(
         place = directory.find(number)
         if place is None:
             return UNKNOWN_SITE
-    if b"rec" not in special:
-        return MISSING_REC
     if b"token_auth" in special:
         token = _text(special[b"token_auth"])
     role, flags = standing(directory, place, token)
@@ -167,8 +164,7 @@ def plain(query: bytes, directory: Directory, url: bool) -> tuple[Place, str, bo
     if place is None or start == 7 or end < 0:
         return None
     if (
-        not (query.startswith(b"&rec=", end) or query.find(b"&rec=") >= 0)
-        or query.find(b"token_auth") >= 0
+        query.find(b"token_auth") >= 0
         or (url and not _has_url(query))
         or rare(query) is not None
         or (place.goals and query.find(b"&idgoal=") >= 0)

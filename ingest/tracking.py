@@ -73,7 +73,7 @@ class Tracking:
             self._other(exchange, method, path, query, fields, body)
             return
         if self._packing.full(self.server.receiving):
-            exchange.unavailable(FULL)
+            exchange.unavailable(FULL, fields.get("origin"))
             return
         if query.find(b"#") >= 0:
             query = query.partition(b"#")[0]

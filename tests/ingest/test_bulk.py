@@ -86,12 +86,12 @@ def test_items_are_strings_or_objects(directory: Directory) -> None:
 
 
 def test_a_bad_item_counts_and_its_neighbours_stay(directory: Directory) -> None:
-    items: list[object] = [GOOD, "?idsite=9&rec=1", None, "", "no query", {}, "?idsite=1", "?rec=1", 5, GOOD]
+    items: list[object] = [GOOD, "?idsite=9&rec=1", None, "", "no query", {}, "?idsite=x", "?rec=1", 5, GOOD]
     found, events = read(directory, {"requests": items})
     assert [(event.index, event.items) for event in events] == [(0, 10), (9, 10)]
     assert found.invalid == [
         (1, Invalid.UNKNOWN_SITE),
-        (6, Invalid.BAD_PARAMETER),
+        (6, Invalid.MISSING_SITE),
         (7, Invalid.MISSING_SITE),
     ]
     assert json.loads(found.answer()) == {"status": "success", "tracked": 2, "invalid": 3}

@@ -138,7 +138,6 @@ async def test_a_bulk_is_answered_after_all_its_packets(collector: Running) -> N
     [
         (get("rec=1"), 400, b"idsite"),
         (get("idsite=9&rec=1"), 400, b"idsite"),
-        (get("idsite=1&secret=personal"), 400, b"rec"),
         (get(), 200, b"collector"),
         (post(b""), 400, b"idsite"),
         (post(b'{"requests":[}'), 400, b'"status":"error"'),
@@ -528,9 +527,11 @@ async def test_full_memory_is_answered_503_and_bodies_are_not_read(collector: Ru
 async def test_who_waits_too_long_for_kafka_gets_503(collector: Running) -> None:
     collector.delivery.held = True
     client = await collector.connect()
-    client.send(OK)
+    client.send(get("idsite=1&rec=1", "Origin: https://page.example"))
     answer = await client.answer()
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert answer.headers["access-control-allow-origin"] == "https://page.example"
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
     assert collector.collector.ready() != ""
     collector.delivery.held = False
     collector.delivery.release()
