@@ -84,7 +84,7 @@ def test_bad_input_is_answered_and_hurts_no_neighbour(
         None,
         {"idsite": 1, "rec": 1, "url": "https://shop.example/object", "pf_srv": int(HUGE)},
         "?" + good("refused") + f"&pf_net=-{HUGE}",
-        "?idsite=1",
+        "?rec=1",
         "?" + good("last"),
     )
     answered, text = client.ask("POST", "/matomo.php", bulk(*items, token_auth=SUPERUSER))
