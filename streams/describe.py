@@ -26,7 +26,7 @@ from streams import consent, excluding, fields, keyed, repeats
 from streams.anonymize import addresses, custom, location, order_ids, user_ids, visitor_ids
 from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
-from streams.distinct import encode, low, plain
+from streams.distinct import Texts, encode, low, plain
 from streams.enrich import actions, campaigns
 from streams.enrich.campaigns import Campaign
 from streams.gather import Rows, valid_times
@@ -124,7 +124,7 @@ def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Desc
     sites = [rules.exclusions if rules else None for _, rules in rows.scopes]
     query = Query(rows.query, excluding.names_of(sites, NAMES))
     timings = {name: query.integers(name, 0, -1, fields.TIMING_LIMIT + 1) for name in fields.TIMINGS}
-    later = excluding.verdicts(rows, query, _override(rows.agent, *query.texts("ua")), sites)
+    later = excluding.verdicts(rows, query, rows.agent.override(*query.texts("ua")), sites)
     consents = _consents(rows, query)
     rows, bad_time = _moments(rows, query)
     parsed = _after_parsing(rows, query, consents, bad_time, timings)
@@ -134,7 +134,7 @@ def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Desc
     verdict[first] = later
     second = np.flatnonzero(later == 0)
     if len(second) < len(rows):
-        rows = rows.take(second)
+        rows = rows.take(second, query=False)
         query.keep(second)
         consents = consents[second]
         timings = {name: values[second] for name, values in timings.items()}
@@ -342,8 +342,7 @@ class _Stages:
 
     def device(self) -> tuple[U64, U64]:
         query, rows, cache = self.query, self.rows, self.caches
-        agent = _override(rows.agent, *query.texts("ua"))
-        distinct, at = encode(agent)
+        distinct, at = rows.agent.override(*query.texts("ua"))
         devices = cache.devices.of(distinct, self.n)
         kept = {
             **dict.fromkeys(("brand", "model"), self.by_scope(lambda rules: rules.privacy.device_model)),
@@ -353,11 +352,10 @@ class _Stages:
             codes = np.where(kept[name], at, len(devices)) if name in kept else at
             self.columns[column] = low([*(getattr(device, name) for device, _ in devices), ""], codes)
         bot = np.array([device.bot for device, _ in devices], np.uint8)[at]
-        hints, hint_at = encode(_or_else(query.full("uadata"), rows.hints))
+        hints, hint_at = _or_else(query.full("uadata"), rows.hints) if query.given("uadata") else rows.hints
         bot |= np.array(cache.hints.of(hints, self.n), np.uint8)[hint_at]
         self.columns["bot"] = pa.array(bot)
-        language = _override(rows.language, *query.texts("lang"))
-        tongues, tongue_at = encode(language)
+        tongues, tongue_at = rows.language.override(*query.texts("lang"))
         first = cache.languages.of(tongues, self.n)
         self.columns["language"] = low([text for text, _ in first], tongue_at)
         shown = self.by_scope(lambda rules: rules.privacy.resolution)
@@ -706,17 +704,9 @@ def site_key(rules: Rules, time_ms: int, stamped_ms: int, lookups: Lookups) -> b
     return keyed.site_day_key(keyed.import_secret(lookups.day_secret(came), day), rules.site)
 
 
-def _override(texts: pa.StringArray, values: list[str], rows: list[int]) -> pa.StringArray:
-    """The texts with these values in these rows, where a value is not blank."""
-    if not rows:
-        return texts
-    out = texts.to_pylist()
-    for value, row in zip(values, rows, strict=True):
-        if value.strip():
-            out[row] = value
-    return pa.array(out, pa.string())
-
-
-def _or_else(texts: pa.StringArray, others: pa.StringArray) -> pa.StringArray:
+def _or_else(texts: pa.StringArray, others: Texts) -> Texts:
     """The texts, or the others where they are empty."""
-    return pc.if_else(pc.equal(pc.binary_length(texts), 0), others, texts)
+    distinct, at = encode(texts)
+    empty = np.array([not text for text in distinct], np.bool_)[at]
+    rows = np.flatnonzero(~empty)
+    return others.override([distinct[code] for code in at[rows].tolist()], rows.tolist())

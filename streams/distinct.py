@@ -7,9 +7,9 @@ data; they live in these caches, in memory, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,41 @@ def encode(values: pa.Array) -> tuple[list[Any], Codes]:
     """The distinct values of a column without nulls, and each row's position among them."""
     encoded = values.dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+
+
+class Texts(NamedTuple):
+    """A column of texts: each distinct one once, all of them used, and each row's position among them."""
+
+    distinct: list[str]
+    codes: Codes
+
+    @classmethod
+    def of(cls, values: Iterable[str]) -> Texts:
+        """The column of these values."""
+        number: dict[str, int] = {}
+        codes = [number.setdefault(value, len(number)) for value in values]
+        return cls(list(number), np.array(codes, np.int64))
+
+    def take(self, rows: Codes) -> Texts:
+        """These rows alone."""
+        return self._used(self.distinct, self.codes[rows])
+
+    def override(self, values: Sequence[str], rows: Sequence[int]) -> Texts:
+        """With these values in these rows, where a value is not blank."""
+        more = [(row, value) for value, row in zip(values, rows, strict=True) if value.strip()]
+        if not more:
+            return self
+        number = {text: at for at, text in enumerate(self.distinct)}
+        codes = self.codes.copy()
+        codes[[row for row, _ in more]] = [number.setdefault(value, len(number)) for _, value in more]
+        return self._used(list(number), codes)
+
+    @classmethod
+    def _used(cls, distinct: list[str], codes: Codes) -> Texts:
+        used = np.bincount(codes, minlength=len(distinct)) > 0
+        if used.all():
+            return cls(distinct, codes)
+        return cls([distinct[at] for at in np.flatnonzero(used).tolist()], (np.cumsum(used) - 1)[codes])
 
 
 def low(texts: Sequence[str], codes: Codes) -> pa.DictionaryArray:

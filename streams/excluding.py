@@ -16,7 +16,7 @@ from schemas import parameters
 from schemas.packets import Flag
 from streams.caches import caches
 from streams.columns import Query
-from streams.distinct import encode
+from streams.distinct import Texts, encode
 from streams.exclusions import Exclusions, Ranges, networks
 from streams.gather import Rows
 from streams.verdicts import (
@@ -46,9 +46,7 @@ def names_of(scopes: Sequence[Exclusions | None], names: Mapping[str, int]) -> M
     return dict(names) | {name: number for number, name in enumerate(sorted(more)[:room], len(names) + 1)}
 
 
-def verdicts(
-    rows: Rows, query: Query, agent: pa.StringArray, scopes: Sequence[Exclusions | None]
-) -> npt.NDArray[np.uint8]:
+def verdicts(rows: Rows, query: Query, agent: Texts, scopes: Sequence[Exclusions | None]) -> npt.NDArray[np.uint8]:
     """A number of `verdicts.VERDICTS` for each row, 0 where it is kept. `agent`: by header or `ua`."""
     found = _Excluding(rows, query, agent, scopes)
     bots = found.judged_bots()
@@ -70,10 +68,10 @@ def verdicts(
 
 
 class _Excluding:
-    def __init__(self, rows: Rows, query: Query, agent: pa.StringArray, scopes: Sequence[Exclusions | None]) -> None:
+    def __init__(self, rows: Rows, query: Query, agent: Texts, scopes: Sequence[Exclusions | None]) -> None:
         self.rows, self.query, self.scopes = rows, query, scopes
         self.n = len(rows)
-        self.distinct_agents, self.agent_at = encode(agent)
+        self.distinct_agents, self.agent_at = agent
 
     def each_site(self, asks: Callable[[Exclusions], bool], judge: Callable[[Exclusions, Flags], Flags]) -> Flags:
         """Of the rows of each site that asks, whether it judges them so."""
@@ -109,6 +107,7 @@ class _Excluding:
                     try:
                         known[one] = self.query.each(one.name, one.holds, one.holds(""), np.bool_)
                     except KeyError:  # more names than can be numbered
+                        assert self.rows.query is not None
                         texts = self.rows.query.to_pylist()
                         values = (parameters.parse(text).get(one.name, "") for text in texts)
                         known[one] = np.array([one.holds(value) for value in values], np.bool_)

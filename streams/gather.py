@@ -18,6 +18,7 @@ from schemas.reasons import Repeated
 from schemas.sites import PolicySet
 from schemas.tables import PacketKind
 from streams.caches import caches
+from streams.distinct import Texts
 from streams.overlay import Overlay
 from streams.rules import Rules
 from streams.state import PartitionState
@@ -58,6 +59,7 @@ class Rows:
 
     `stamped_ms` is the collector's time, not after the broker's; `time_ms` is the same until `cdt` has been read.
     `scope` numbers the pairs of policy version and site in `scopes`; rules are None where the site is unknown.
+    `query` is None once nothing will read the whole of it.
     `told`, `told_words` (shape (n, 2)) and `item` (the place in its request) are what `repeats.told` reads.
     """
 
@@ -79,17 +81,16 @@ class Rows:
     role: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint16]
     address: npt.NDArray[np.uint8]
-    agent: pa.StringArray
-    language: pa.StringArray
-    hints: pa.StringArray
-    query: pa.StringArray
+    agent: Texts
+    language: Texts
+    hints: Texts
+    query: pa.StringArray | None
 
     def __len__(self) -> int:
         return len(self.packet)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Rows:
-        """These rows alone."""
-        at = pa.array(rows)
+    def take(self, rows: npt.NDArray[np.int64], *, query: bool = True) -> Rows:
+        """These rows alone; `query`: with their query strings, the largest part of them by far."""
         return Rows(
             self.packet[rows],
             self.index[rows],
@@ -109,10 +110,10 @@ class Rows:
             self.role[rows],
             self.flags[rows],
             self.address[rows],
-            self.agent.take(at),
-            self.language.take(at),
-            self.hints.take(at),
-            self.query.take(at),
+            self.agent.take(rows),
+            self.language.take(rows),
+            self.hints.take(rows),
+            self.query.take(pa.array(rows)) if query and self.query is not None else None,
         )
 
 
@@ -189,8 +190,8 @@ def _rows(out: Sequence[Packet]) -> Rows:
     def joined(columns: Iterable[bytes], dtype: Any) -> npt.NDArray[Any]:
         return np.frombuffer(b"".join(columns), dtype)
 
-    def texts(lists: Iterable[list[str]]) -> pa.StringArray:
-        return pa.array(list(chain.from_iterable(lists)), pa.string())
+    def texts(lists: Iterable[list[str]]) -> Texts:
+        return Texts.of(chain.from_iterable(lists))
 
     received = joined((b.received_ms for _, _, b in first), "<i8")
     site = joined((b.site for _, _, b in first), "<u4")

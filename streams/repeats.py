@@ -127,10 +127,11 @@ def identify(rows: Rows, query: Query, some: npt.NDArray[np.int64], lookups: Loo
     words[2] = rows.item
     by_text = np.flatnonzero(how == RANDOM)
     if len(by_text):
+        assert rows.query is not None
         texts = rows.query if len(by_text) == len(rows) else rows.query.take(pa.array(by_text))
         digests = b"".join([xxh3_128_digest(text.encode()) for text in _encoded(texts)])
         words[:2, by_text] = np.frombuffer(digests, "<u8").reshape(-1, 2).T
-        agents, agent_at = encode(rows.agent)
+        agents, agent_at = rows.agent
         words[2, by_text] = np.array([agent_word(agent) for agent in agents], np.uint64)[agent_at][by_text]
         words[3:, by_text] = rows.address[by_text].view("<u8").T
     message = (how[at].astype(np.uint64), *(words if len(at) == len(rows) else words[:, at]))

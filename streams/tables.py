@@ -106,6 +106,7 @@ def rejects(
             number, index = int(rows.packet[row]), int(rows.index[row])
             packet = gathered.packets[number]
             name = (packet.header.writer, packet.record.partition, packet.header.seq, index)
+            assert rows.query is not None
             size = pc.binary_length(rows.query[row]).as_py()
             at = int(rows.received_ms[row])
             reject = _reject(packet, name, int(rows.site[row]), at, verdict.reason, verdict.field, size)
