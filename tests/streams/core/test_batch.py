@@ -158,6 +158,32 @@ def test_a_copy_counts_nothing_and_touches_nothing() -> None:
     assert (states[0].open(), states[0].watermark_ms) == before
 
 
+def test_a_spool_that_drains_after_two_hours_doubles_nothing_and_its_events_follow_in_order() -> None:
+    """The log had the first packet, its answer was lost; meanwhile another collector wrote for two hours."""
+    minute = 60_000
+
+    def sent(writer: int, seq: int, offset: int, at_ms: int, appended_ms: int) -> Record:
+        event = simple(f"{BASE}&r={writer}-{seq}&h=1&m=2&s=3", at_ms=at_ms)
+        return Record(0, offset, 1, appended_ms, packets.encode(writer, seq, 1, VERSION, [event]))
+
+    first = sent(7, 0, 0, START_MS, START_MS)
+    between = [sent(8, n, 1 + n, at := START_MS + n * minute, at) for n in range(120)]
+    now = START_MS + 120 * minute
+    again = Record(0, 121, 1, now, first.value)
+    spooled = [sent(7, 1 + n, 122 + n, START_MS + n * minute + 1, now) for n in range(3)]
+    fresh_ones = [sent(9, 0, 125, now, now)]
+    before, drained = [first, *between], [again, *spooled, *fresh_ones]
+    whole = run([before, drained], world(POLICIES))
+    assert [row["kind"] for row in whole["packets"][121:]] == [PacketKind.COPY, *[PacketKind.FIRST] * 4]
+    names = [(row["writer"], row["seq"]) for row in whole["events"]]
+    assert names == [(7, 0), *((8, n) for n in range(120)), (7, 1), (7, 2), (7, 3), (9, 0)]
+    # The same from a worker that starts in between, with what the tables tell.
+    looked_up = world(POLICIES)
+    stored = run([before], looked_up)
+    after = rows(batch.process(drained, {0: rebuilt(stored, 0, (1, 121))}, looked_up))
+    assert differences(whole, {table: stored[table] + found for table, found in after.items()}) == []
+
+
 def test_a_copy_within_one_batch() -> None:
     value = packets.encode(1, 0, 1, VERSION, [simple(BASE)])
     found = run([[Record(0, 0, 1, START_MS, value), Record(0, 1, 1, START_MS, value)]], world(POLICIES))
