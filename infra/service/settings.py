@@ -24,6 +24,7 @@ CONFIG_FILE = "VEILSTREAM_CONFIG"
 # Variables with the prefix that are no settings of a process: for the tests and for `run` itself.
 NOT_SETTINGS = frozenset({CONFIG_FILE, "VEILSTREAM_TEST_MEDIA", "VEILSTREAM_TEST_VECTORS"})
 SECRETS = ("clickhouse_password", "clickhouse_dashboard_password")
+OPENABLE = ("health", "metrics", "openapi")  # of the video API
 
 
 class SettingsError(ValueError):
@@ -132,6 +133,25 @@ class Settings(BaseSettings):
     video_folder: Path | None = Field(
         None, description="folder that videos are taken from; default: videos in the state folder"
     )
+    video_private_folder: Path | None = Field(
+        None, description="folder of uploads and of what the video path remembers; default: private in the state folder"
+    )
+    video_scratch_folder: Path | None = Field(
+        None, description="folder of files under way; default: scratch in the state folder"
+    )
+    video_open: str = Field(
+        "health,openapi",
+        description="what the video API answers without a token, comma between: health (/livez, /readyz), metrics, "
+        "openapi; all else needs one",
+    )
+    video_upload_bytes: int = Field(8 << 30, ge=1, description="largest upload; beyond it the answer is 413")
+    video_uploads: int = Field(8, ge=1, description="uploads at once; beyond it the answer is 503")
+    video_upload_idle_seconds: float = Field(
+        60.0, gt=0, description="longest silence in the middle of an upload; then the answer is 408"
+    )
+    video_repeat_hours: float = Field(
+        24.0, gt=0, le=144, description="how long an Idempotency-Key is remembered; less than video.jobs keeps jobs"
+    )
 
     # Media worker
     video_worker_admin_port: int = Field(8092, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
@@ -164,6 +184,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{server.strip()!r} is not of the form host:port")
         return value
 
+    @field_validator("video_open")
+    @classmethod
+    def _open(cls, value: str) -> str:
+        for name in filter(None, value.split(",")):
+            if name.strip() not in OPENABLE:
+                raise ValueError(f"{name.strip()!r} is none of {', '.join(OPENABLE)}")
+        return value
+
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if self.flush_min_ms > self.flush_max_ms:
@@ -194,6 +222,11 @@ class Settings(BaseSettings):
         return self.state / "passwords" / name
 
     @property
+    def api_token(self) -> Path:
+        """File of the token that `up` made for the first site of the local stack."""
+        return self.password_file("api_token")
+
+    @property
     def videos(self) -> Path:
         """Folder that videos are taken from."""
         return self.video_folder or self.state / "videos"
@@ -202,6 +235,16 @@ class Settings(BaseSettings):
     def thumbnails(self) -> Path:
         """Folder of the media workers' outputs."""
         return self.video_output_folder or self.state / "thumbnails"
+
+    @property
+    def video_private(self) -> Path:
+        """Folder of uploads, and of what the video path remembers of its jobs."""
+        return self.video_private_folder or self.state / "private"
+
+    @property
+    def video_scratch(self) -> Path:
+        """Folder of files that are not whole yet."""
+        return self.video_scratch_folder or self.state / "scratch"
 
     @property
     def clickhouse(self) -> str:
