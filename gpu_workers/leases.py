@@ -41,6 +41,7 @@ from gpu_workers.supervisor import Cancelled, Decoder
 from gpu_workers.thumbnails import Made, Task
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
+from infra.service.outbound import Outbound
 from infra.service.settings import Settings
 from infra.service.storage import storage
 from schemas.topics import VIDEO_JOBS
@@ -48,6 +49,7 @@ from schemas.videos import (
     RECORD,
     RETRIED,
     SITE_HEADER,
+    Fetched,
     Job,
     Reason,
     Result,
@@ -59,6 +61,7 @@ from schemas.videos import (
     is_id,
     output_key,
     upload_key,
+    url_key,
 )
 
 log = logger(__name__)
@@ -94,12 +97,19 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(
-        self, settings: Settings, worker: str, reporter: Reporter, stop: threading.Event, device: int | None = None
+        self,
+        settings: Settings,
+        worker: str,
+        reporter: Reporter,
+        stop: threading.Event,
+        outbound: Outbound,
+        device: int | None = None,
     ) -> None:
         self._settings = settings
         self.device = device  # number of the GPU that jobs may use; None: none, from the next job on
         self._worker = worker
         self._reporter = reporter
+        self._outbound = outbound
         self._stop = stop
         self._limits = limits_of(settings)
         self._storage = storage(settings)
@@ -244,6 +254,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _settle(self, partition: TopicPartition, record: Any) -> None:
         """Brings the record's job to its end, tells it and commits. Raises GivenUp."""
+        job: Job | None = None
         try:
             job = decode_job(record.value or b"")
         except msgspec.DecodeError:
@@ -271,6 +282,15 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                 seconds=result.seconds,
             )
         self._commit(partition, record.offset + 1)
+        if job is not None and isinstance(job.origin, Fetched):
+            self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        """Only now: whoever might do the job again needs its URL."""
+        try:
+            self._storage.private.remove(url_key(job.id))
+        except OSError as error:
+            log.warning("url_not_removed", job=job.id, **describe(error))  # the API does so, in time
 
     def _unreadable(self, record: Any) -> Result | None:
         key = (record.key or b"").decode(errors="replace")
@@ -315,6 +335,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 self._storage.outputs.remove(output_key(job.id))
                 self._storage.private.remove(upload_key(job.id))
+                self._storage.private.remove(url_key(job.id))
                 return self._result(job, State.DELETED, attempt)
             except OSError as error:
                 self._storage_away(error)
@@ -391,7 +412,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _make(self, job: Job, cancel: threading.Event) -> Made:
         """The outputs of a job, in the decoder's thread. Raises Failure, or Cancelled once `cancel` is set."""
-        with source(job, self._settings, self._storage) as (path, folder):
+        with source(job, self._settings, self._storage, self._outbound, cancel) as (path, folder):
             task = Task(
                 path=path,
                 folder=folder,

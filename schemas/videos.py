@@ -60,12 +60,15 @@ class Reason(StrEnum):
     MEMORY_LIMIT = "memory_limit"
     CRASHED = "crashed"  # the decoder's process died
     WORKER_LOST = "worker_lost"  # the worker itself died in every attempt
+    ADDRESS_REFUSED = "address_refused"  # the URL leads to where nothing is fetched from
+    FETCH_FAILED = "fetch_failed"  # the URL's server answers, but gives no file
+    UNREACHABLE = "unreachable"  # the URL's server cannot be reached, fails or breaks off
     STORAGE = "storage"  # the outputs could not be written
     INTERNAL_ERROR = "internal_error"
 
 
 # What another attempt may mend. All else is a property of the input.
-RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.STORAGE, Reason.INTERNAL_ERROR})
+RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.UNREACHABLE, Reason.STORAGE, Reason.INTERNAL_ERROR})
 
 
 class Kind(StrEnum):
@@ -122,7 +125,12 @@ class Uploaded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     """What was uploaded for this job and lies in the storage under `upload_key`."""
 
 
-Origin = InFolder | Uploaded
+class Fetched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="from", tag="url"):
+    """What a URL leads to. The URL, which may hold secrets, lies in the storage under `url_key` until the job has
+    ended, and nowhere else."""
+
+
+Origin = InFolder | Uploaded | Fetched
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -372,6 +380,11 @@ def output_key(job: str, file: str = "") -> str:
 def upload_key(job: str) -> str:
     """The video that was uploaded for a job."""
     return f"uploads/{job}"
+
+
+def url_key(job: str) -> str:
+    """The URL that a job's video is fetched from."""
+    return f"urls/{job}"
 
 
 def request_key(digest: str) -> str:

@@ -153,6 +153,14 @@ class Settings(BaseSettings):
         24.0, gt=0, le=144, description="how long an Idempotency-Key is remembered; less than video.jobs keeps jobs"
     )
 
+    # What is asked on behalf of others: videos by URL, webhooks
+    outbound_schemes: str = Field("https", description="how such a URL may begin, comma between: https, http")
+    outbound_ports: str = Field("443", description="ports that such a URL may lead to, comma between")
+    outbound_redirects: int = Field(5, ge=0, le=20, description="redirects that are followed from one URL")
+    video_fetch_bytes: int = Field(8 << 30, ge=1, description="largest video that is fetched")
+    video_fetch_seconds: float = Field(600.0, gt=0, description="longest time for fetching a video")
+    video_fetch_idle_seconds: float = Field(20.0, gt=0, description="longest silence of a server in the middle of it")
+
     # Media worker
     video_worker_admin_port: int = Field(8092, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
     video_output_folder: Path | None = Field(
@@ -182,6 +190,20 @@ class Settings(BaseSettings):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"{server.strip()!r} is not of the form host:port")
+        return value
+
+    @field_validator("outbound_schemes")
+    @classmethod
+    def _schemes(cls, value: str) -> str:
+        if not value or not {name.strip() for name in value.split(",")} <= {"http", "https"}:
+            raise ValueError(f"{value!r} must be https, http or https,http")
+        return value
+
+    @field_validator("outbound_ports")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        if not all(port.strip().isdigit() and 0 < int(port) < 65536 for port in value.split(",")):
+            raise ValueError(f"{value!r} must be ports, comma between, such as 443,8443")
         return value
 
     @field_validator("video_open")

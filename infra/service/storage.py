@@ -200,6 +200,13 @@ def sweep(folder: Path) -> int:
     return swept
 
 
+def write_all(file: BinaryIO, content: bytes) -> None:
+    """Writes all of it, also where a file takes a part at a time."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+
+
 @contextmanager
 def _draft(path: Path, content: bytes | BinaryIO, mode: int) -> Iterator[Path]:
     """A synced file beside `path`, gone at the end unless it was renamed."""

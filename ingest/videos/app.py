@@ -1,4 +1,4 @@
-"""The routes. `POST /v1/videos` makes a job of a file in the folder of videos or of an upload; `GET` lists jobs;
+"""The routes. `POST /v1/videos` makes a job of a file in the folder of videos, a URL or an upload; `GET` lists jobs;
 `/v1/videos/ID` is a job, to be looked at or deleted, and `/v1/videos/ID/FILE` a file of it.
 """
 
@@ -22,6 +22,7 @@ from starlette.routing import Route
 from infra.service.health import Health
 from infra.service.logs import describe, logger
 from infra.service.metrics import counter
+from infra.service.outbound import Outbound, OutboundError
 from infra.service.settings import Settings
 from infra.service.storage import Storage
 from ingest.videos import files, openapi
@@ -29,13 +30,14 @@ from ingest.videos.access import Access, Caller, forbidden
 from ingest.videos.answers import Accepted, Video, place_of
 from ingest.videos.jobs import Jobs, NotTaken
 from ingest.videos.problems import RETRY_SECONDS, Problem, storage_problem
-from ingest.videos.requests import LONGEST_BODY, PathRequest, UploadRequest, allowed, read
+from ingest.videos.requests import LONGEST_BODY, UploadRequest, VideoRequest, allowed, read
 from ingest.videos.states import Away, States
 from ingest.videos.tickets import Ticket, Tickets
 from ingest.videos.uploads import Uploads
 from schemas.packets import Role
 from schemas.sites import MAX_SITE
 from schemas.videos import (
+    Fetched,
     InFolder,
     Job,
     Origin,
@@ -46,6 +48,7 @@ from schemas.videos import (
     is_id,
     output_key,
     upload_key,
+    url_key,
 )
 
 log = logger(__name__)
@@ -78,6 +81,7 @@ class Api:
         self._tickets = tickets
         self._storage = storage
         self._uploads = Uploads(settings)
+        self._outbound = Outbound(settings)
 
     async def post(self, request: Request) -> Response:
         """Makes a job."""
@@ -85,8 +89,12 @@ class Api:
         caller.must(Role.WRITE)
         match request.headers.get("content-type", "").partition(";")[0].strip().lower():
             case "application/json":
-                asked = read(await _body(request), PathRequest)
+                asked = read(await _body(request), VideoRequest)
                 site = caller.site(asked.site)
+                if isinstance(asked.url, str):
+                    self._may_fetch(asked.url)
+                    return await self._make(request, site, asked, Fetched(), url=asked.url)
+                assert isinstance(asked.path, str)
                 path = await to_thread.run_sync(allowed, asked.path, self._folder, self._largest)
                 return await self._make(request, site, asked, InFolder(str(path)))
             case "multipart/form-data":
@@ -108,15 +116,24 @@ class Api:
         origin: Origin,
         upload: Path | None = None,
         digest: bytes = b"",
+        *,
+        url: str = "",
     ) -> Response:
         key = request.headers.get("idempotency-key")
         what = msgspec.json.encode(msgspec.structs.replace(asked, site=site)) + digest
-        job = await to_thread.run_sync(self._put, site, key, what, asked, origin, upload)
+        job = await to_thread.run_sync(self._put, site, key, what, asked, origin, upload, url)
         accepted = Accepted(job, site, place_of(job))
         return _json(accepted, 202, {"Location": accepted.url})
 
     def _put(
-        self, site: int, key: str | None, what: bytes, asked: UploadRequest, origin: Origin, upload: Path | None
+        self,
+        site: int,
+        key: str | None,
+        what: bytes,
+        asked: UploadRequest,
+        origin: Origin,
+        upload: Path | None,
+        url: str,
     ) -> str:
         """The id of the job, which is durable; raises Problem."""
         try:
@@ -126,6 +143,8 @@ class Api:
             job = Job(ticket.job, site, origin, ticket.queued_ms, asked.outputs)
             if upload is not None:
                 self._storage.private.take(upload_key(job.id), upload)
+            if url:
+                self._storage.private.put(url_key(job.id), url.encode())
             try:
                 self._jobs.put(job)
             except NotTaken as error:
@@ -176,6 +195,12 @@ class Api:
             self._file, caller, job, request.path_params["file"], request.headers, request.method == "HEAD"
         )
 
+    def _may_fetch(self, url: str) -> None:
+        try:
+            self._outbound.check(url)
+        except OutboundError as error:
+            raise Problem(422, str(error), field="url") from None
+
     def _caller(self, request: Request) -> Caller:
         return self._access.caller(request.headers.get("authorization"))
 
@@ -206,6 +231,7 @@ class Api:
             self._storage.private.put(deleted_key(job), msgspec.json.encode(mark))
             self._storage.outputs.remove(output_key(job))
             self._storage.private.remove(upload_key(job))
+            self._storage.private.remove(url_key(job))
             self._jobs.tell(Result(job, State.DELETED, int(time.time() * 1000), mark.queued_ms, site=mark.site))
         except NotTaken as error:
             raise Problem(503, f"{error}; it may be asked for again", retry_after=RETRY_SECONDS) from None

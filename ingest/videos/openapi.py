@@ -10,7 +10,7 @@ import msgspec
 from ingest.videos.answers import Accepted, Video, VideoList
 from ingest.videos.files import KINDS
 from ingest.videos.problems import ProblemDetails
-from ingest.videos.requests import PathRequest, UploadRequest
+from ingest.videos.requests import UploadRequest, VideoRequest
 from ingest.videos.tickets import LONGEST_KEY
 from schemas.sites import MAX_SITE
 
@@ -38,9 +38,10 @@ def document() -> Any:
 def encoded() -> bytes:
     """The description as JSON."""
     _, components = msgspec.json.schema_components(
-        [Accepted, PathRequest, ProblemDetails, UploadRequest, Video, VideoList],
+        [Accepted, VideoRequest, ProblemDetails, UploadRequest, Video, VideoList],
         ref_template="#/components/schemas/{name}",
     )
+    components["VideoRequest"]["oneOf"] = [{"required": ["path"]}, {"required": ["url"]}]
     found = {
         "openapi": "3.1.0",
         "info": {
@@ -100,8 +101,9 @@ def _post() -> dict[str, Any]:
     return {
         "operationId": "makeVideo",
         "tags": ["videos"],
-        "summary": "Makes a job of a file in the folder of videos, or of an upload.",
-        "description": "The answer is given once the job, and the upload, are durable.",
+        "summary": "Makes a job of a file in the folder of videos, of what a URL leads to, or of an upload.",
+        "description": "The answer is given once the job, and the upload, are durable. What a URL leads to is fetched "
+        "afterwards; where that fails, the job fails, and `reason` says why.",
         "parameters": [
             {
                 "name": "Idempotency-Key",
@@ -113,7 +115,7 @@ def _post() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _ref("PathRequest"), "example": {"path": "holiday.mp4"}},
+                "application/json": {"schema": _ref("VideoRequest"), "example": {"path": "holiday.mp4"}},
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",

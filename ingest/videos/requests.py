@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, TypeVar, get_args
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from infra.service.destinations import LONGEST_URL
 from ingest.videos.problems import Problem
 from schemas.sites import MAX_SITE
 from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Wanted, doubled
@@ -26,10 +28,12 @@ class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: SiteId | None = None
 
 
-class PathRequest(UploadRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A body that names a file; a path that is not absolute counts from the folder of videos."""
+class VideoRequest(UploadRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A body that names a file, or a URL that it is fetched from. A `path` that is not absolute counts from the folder
+    of videos."""
 
-    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)]
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)] | UnsetType = UNSET
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_URL)] | UnsetType = UNSET
 
 
 T = TypeVar("T", bound=UploadRequest)
@@ -47,6 +51,8 @@ def read(body: bytes, kind: type[T], where: str = "") -> T:
     except (msgspec.DecodeError, UnicodeDecodeError):
         what = f"the part {where}" if where else "the body"
         raise Problem(400, f'{what} is not JSON; an object is wanted, as {{"path": "holiday.mp4"}}') from None
+    if isinstance(asked, VideoRequest) and (asked.path is UNSET) == (asked.url is UNSET):
+        raise Problem(422, "one of `path` and `url` is needed, and not both")
     if (number := doubled(asked.outputs)) is not None:
         raise Problem(
             422,

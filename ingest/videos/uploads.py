@@ -18,7 +18,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from starlette.requests import ClientDisconnect, Request
 
 from infra.service.settings import Settings
-from infra.service.storage import PIECE, scratch_file
+from infra.service.storage import PIECE, scratch_file, write_all
 from ingest.videos.problems import RETRY_SECONDS, Problem, storage_problem
 from ingest.videos.requests import LONGEST_BODY
 
@@ -136,10 +136,9 @@ class _Form:
 
     def write(self) -> None:
         """Puts what waits on disk."""
-        waiting, self._waiting, self.waiting = memoryview(b"".join(self._waiting)), [], 0
+        waiting, self._waiting, self.waiting = b"".join(self._waiting), [], 0
         self._digest.update(waiting)
-        while waiting:
-            waiting = waiting[self._file.write(waiting) :]
+        write_all(self._file, waiting)
 
     def received(self, path: Path) -> Received:
         """The whole; raises Problem where the file is missing."""

@@ -25,6 +25,7 @@ from schemas.packets import Role
 from schemas.topics import VIDEO_JOBS
 from schemas.videos import (
     RECORD,
+    Fetched,
     InFolder,
     Job,
     Kind,
@@ -39,6 +40,7 @@ from schemas.videos import (
     new_id,
     output_key,
     upload_key,
+    url_key,
 )
 from tests import video_contract
 from tests.conftest import SettingsMaker, Starter
@@ -385,6 +387,51 @@ def test_memory_does_not_grow_with_an_upload(api: Api, service: Service, kept: S
     assert most - before < 64 << 20, f"{(most - before) >> 20} MiB more while {size >> 20} MiB came"
 
 
+def test_a_url_is_kept_apart_from_the_job(
+    make_settings: SettingsMaker, installation: Settings, services: Services, kept: Storage
+) -> None:
+    settings = make_settings(state=installation.state, outbound_schemes="https,http", outbound_ports="443,8443")
+    service = services.start("videos", settings)
+    api = Api(settings)
+    url = "https://video.example:8443/jane.mp4?signature=s3cret"
+    answer = api.post(url=url, key="k")
+    assert answer.status == 202
+    (job,) = jobs(settings)
+    assert (job.id, job.origin) == (answer.body["id"], Fetched())
+    assert api.post(url=url, key="k").body == answer.body
+    assert is_problem(api.post(url=url + "x", key="k"), 422)
+    assert kept.private.read(url_key(job.id)) == url.encode()
+    path = kept.private.local(url_key(job.id))
+    assert path is not None
+    assert path.stat().st_mode & 0o777 == 0o600
+    for refused in (
+        "http://127.0.0.1/",
+        "http://2130706433:443/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://169.254.169.254/latest",
+        "https://user:s3cret@video.example/",
+        "https://video.example:22/",
+        "ftp://video.example/",
+        "https://video.example\\@127.0.0.1/",
+        "video.mp4",
+    ):
+        answer = api.post(url=refused)
+        assert is_problem(answer, 422, "url")
+        assert "s3cret" not in answer.body["detail"]
+    assert len(jobs(settings)) == 1
+    assert api.delete(job.id).status == 204
+    assert kept.private.read(url_key(job.id)) is None
+    # By default only https on its usual port.
+    default = services.start("videos", make_settings(state=installation.state))
+    for refused in ("http://video.example/", "https://video.example:8443/"):
+        assert is_problem(Api(default.settings).post(url=refused), 422, "url")
+    assert Api(default.settings).post(url="https://video.example/").status == 202
+    for process in (service, default):
+        assert process.stop() == 0
+        assert "s3cret" not in process.log.read_text()
+        assert "video.example" not in process.log.read_text()
+
+
 def test_the_same_request_is_one_job(api: Api, service: Service, kept: Storage) -> None:
     first = api.post(path="a.mp4", key="k").body
     assert api.post(path="a.mp4", key="k").body == first
@@ -556,7 +603,7 @@ def test_the_description_is_right_and_whole(api: Api) -> None:
         for method in ("GET", "POST", "DELETE", "PUT", "PATCH"):
             answer = api.ask(method, path)  # of a described operation the answer is held against it
             assert (answer.status == 405) == (method.lower() not in operations), (method, route, answer.status)
-    for schema in ("PathRequest", "UploadRequest"):
+    for schema in ("VideoRequest", "UploadRequest"):
         example = document["components"]["schemas"][schema]
         assert example["additionalProperties"] is False
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ingest.videos.problems import Problem
-from ingest.videos.requests import PathRequest, UploadRequest, allowed, read
+from ingest.videos.requests import UploadRequest, VideoRequest, allowed, read
 from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, InFolder, Job, Poster, Storyboard, decode_job, encode, new_id
 
 LARGEST = 100
@@ -39,9 +39,10 @@ def folder(tmp_path: Path) -> Path:
     return videos
 
 
-def asked_for(folder: Path, body: bytes) -> tuple[PathRequest, str]:
+def asked_for(folder: Path, body: bytes) -> tuple[VideoRequest, str]:
     """What a body asks for, and the file that it names."""
-    asked = read(body, PathRequest)
+    asked = read(body, VideoRequest)
+    assert isinstance(asked.path, str)
     return asked, str(allowed(asked.path, folder, LARGEST))
 
 
@@ -112,6 +113,8 @@ def test_a_body_that_is_not_json(folder: Path, body: bytes) -> None:
         ({"path": 1}, "path", "`str`"),
         ({"path": "x" * 5000}, "path", "length <= 4096"),
         ({"path": "a.mp4", "url": "http://h/v"}, "", "`url`"),
+        ({"url": ""}, "url", "length >= 1"),
+        ({"uri": "http://h/v"}, "", "`uri`"),
         ({"path": "a.mp4", "site": 0}, "site", ">= 1"),
         ({"path": "a.mp4", "outputs": []}, "outputs", "length >= 1"),
         ({"path": "a.mp4", "outputs": {}}, "outputs", "`array`"),

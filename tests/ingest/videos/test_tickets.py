@@ -10,7 +10,7 @@ import pytest
 from infra.service.storage import Folder, Storage
 from ingest.videos.problems import Problem
 from ingest.videos.tickets import MARK_SECONDS, Tickets
-from schemas.videos import deleted_key, upload_key
+from schemas.videos import deleted_key, upload_key, url_key
 
 HOUR = 3_600_000  # ms
 NOW = 1_790_000_000_000
@@ -50,6 +50,7 @@ def test_what_is_over_is_removed(storage: Storage, tmp_path: Path) -> None:
     for ticket in (forgotten, taken, known, young):
         storage.private.put(upload_key(ticket.job), b"x")
         storage.private.put(deleted_key(ticket.job), b"x")
+        storage.private.put(url_key(ticket.job), b"x")
     tickets.taken(taken)
     now = NOW / 1000
     for ticket in (forgotten, taken, known):
@@ -61,6 +62,8 @@ def test_what_is_over_is_removed(storage: Storage, tmp_path: Path) -> None:
     here = {ticket.job: storage.private.stat(upload_key(ticket.job)) is not None for ticket in (taken, known, young)}
     assert here == {taken.job: True, known.job: True, young.job: True}
     assert storage.private.stat(upload_key(forgotten.job)) is None
+    assert storage.private.stat(url_key(forgotten.job)) is None
+    assert storage.private.stat(url_key(taken.job)) is not None
     assert [storage.private.stat(ticket.key) is None for ticket in (forgotten, taken, known, young)] == [
         *(True, True, True, False)
     ]
