@@ -62,6 +62,7 @@ from schemas.videos import (
     output_key,
     upload_key,
     url_key,
+    webhook_key,
 )
 
 log = logger(__name__)
@@ -334,8 +335,8 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             try:
                 self._storage.outputs.remove(output_key(job.id))
-                self._storage.private.remove(upload_key(job.id))
-                self._storage.private.remove(url_key(job.id))
+                for key in (upload_key, url_key, webhook_key):
+                    self._storage.private.remove(key(job.id))
                 return self._result(job, State.DELETED, attempt)
             except OSError as error:
                 self._storage_away(error)

@@ -387,6 +387,11 @@ def url_key(job: str) -> str:
     return f"urls/{job}"
 
 
+def webhook_key(job: str) -> str:
+    """Who is to be told when a job has ended, and what, until that is done."""
+    return f"webhooks/{job}"
+
+
 def request_key(digest: str) -> str:
     """What a request with this idempotency key has become."""
     return f"requests/{digest}"

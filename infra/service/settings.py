@@ -149,6 +149,13 @@ class Settings(BaseSettings):
     video_upload_idle_seconds: float = Field(
         60.0, gt=0, description="longest silence in the middle of an upload; then the answer is 408"
     )
+    webhook_secrets_dir: Path | None = Field(
+        None, description="folder of the sites' webhook secrets; default: webhooks.d in the state folder"
+    )
+    video_webhook_seconds: float = Field(15.0, gt=0, description="longest wait for a webhook's receiver")
+    video_webhook_hours: float = Field(
+        24.0, gt=0, le=144, description="how long a webhook that is not taken is sent again"
+    )
     video_repeat_hours: float = Field(
         24.0, gt=0, le=144, description="how long an Idempotency-Key is remembered; less than video.jobs keeps jobs"
     )
@@ -257,6 +264,11 @@ class Settings(BaseSettings):
     def thumbnails(self) -> Path:
         """Folder of the media workers' outputs."""
         return self.video_output_folder or self.state / "thumbnails"
+
+    @property
+    def webhook_secrets(self) -> Path:
+        """Folder of the sites' webhook secrets."""
+        return self.webhook_secrets_dir or self.state / "webhooks.d"
 
     @property
     def video_private(self) -> Path:

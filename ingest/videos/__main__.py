@@ -13,6 +13,7 @@ from granian.server.embed import Server
 
 from infra.service.health import Health
 from infra.service.logs import configure, describe, logger
+from infra.service.outbound import Outbound
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
 from infra.service.storage import storage, sweep
@@ -21,6 +22,7 @@ from ingest.videos.app import Api, application
 from ingest.videos.jobs import Jobs
 from ingest.videos.states import Away, States
 from ingest.videos.tickets import Tickets
+from ingest.videos.webhooks import Webhooks
 from schemas.sites import SitesError
 
 log = logger(__name__)
@@ -34,7 +36,10 @@ async def serve(settings: Settings, access: Access) -> None:
     jobs, states, kept = Jobs(settings), States(settings), storage(settings)
     health = Health(ready=lambda: jobs.problem)
     tickets = Tickets(kept, settings.video_repeat_hours * 3600)
-    app = application(settings, Api(settings, access, jobs, states, tickets, kept), access, health)
+    outbound = Outbound(settings)
+    webhooks = Webhooks(settings, kept, outbound)
+    health = Health(live=webhooks.progress.check, ready=lambda: jobs.problem)
+    app = application(settings, Api(settings, access, jobs, states, tickets, kept, outbound), access, health)
     server = Server(
         app,
         address=settings.host,
@@ -50,6 +55,7 @@ async def serve(settings: Settings, access: Access) -> None:
 
     on_stop(stop, deadline=DEADLINE, loop=asyncio.get_running_loop())
     jobs.start()
+    webhooks.start()
     beside = [asyncio.create_task(access.watch()), asyncio.create_task(clean(settings, tickets, states))]
     log.info("started", port=settings.video_port)
     try:
@@ -57,6 +63,7 @@ async def serve(settings: Settings, access: Access) -> None:
     finally:
         for task in beside:
             task.cancel()
+        await asyncio.to_thread(webhooks.stop)
         await asyncio.to_thread(jobs.close)
         states.close()
 

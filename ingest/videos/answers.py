@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from schemas.videos import Engine, Kind, Reason, Source, State
+from schemas.videos import Engine, Kind, Reason, Result, Source, State
 
 Moment = Annotated[str, msgspec.Meta(description="UTC, RFC 3339", extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, msgspec.Meta(description="a UUID of version 7", extra_json_schema={"format": "uuid"})]
@@ -51,6 +51,14 @@ class Video(msgspec.Struct, frozen=True):
     source: Source | UnsetType = UNSET
 
 
+class Event(msgspec.Struct, frozen=True):
+    """What a webhook tells; `timestamp` is when it happened."""
+
+    type: Annotated[str, msgspec.Meta(description="video.done or video.failed")]
+    timestamp: Moment
+    data: Video
+
+
 class VideoList(msgspec.Struct, frozen=True):
     """Jobs, the latest first. `next`: the cursor of the following page, null on the last."""
 
@@ -61,6 +69,29 @@ class VideoList(msgspec.Struct, frozen=True):
 def place_of(job: str, file: str = "") -> str:
     """Where a job, or a file of it, is found."""
     return f"/v1/videos/{job}" + (f"/{file}" if file else "")
+
+
+def video_of(result: Result) -> Video:
+    """A job that has ended, as it was told."""
+    failed = result.reason is not None
+    return Video(
+        result.job,
+        result.site,
+        result.state,
+        result.attempt,
+        moment(datetime.fromtimestamp(result.queued_ms / 1000, UTC)),
+        moment(datetime.fromtimestamp(result.at_ms / 1000, UTC)),
+        [
+            File(output.kind, output.path, place_of(result.job, output.path.rpartition("/")[2]), *rest)
+            for output in result.outputs
+            for rest in [(output.width, output.height, output.time)]
+        ],
+        seconds=result.seconds,
+        reason=result.reason if result.reason is not None else UNSET,
+        detail=result.detail if failed else UNSET,
+        engine=result.engine if result.engine is not None else UNSET,
+        source=result.source if result.source is not None else UNSET,
+    )
 
 
 def moment(when: datetime) -> str:

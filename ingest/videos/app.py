@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from infra.service import webhook_secrets
 from infra.service.health import Health
 from infra.service.logs import describe, logger
 from infra.service.metrics import counter
@@ -34,6 +35,7 @@ from ingest.videos.requests import LONGEST_BODY, UploadRequest, VideoRequest, al
 from ingest.videos.states import Away, States
 from ingest.videos.tickets import Ticket, Tickets
 from ingest.videos.uploads import Uploads
+from ingest.videos.webhooks import Hook
 from schemas.packets import Role
 from schemas.sites import MAX_SITE
 from schemas.videos import (
@@ -49,6 +51,7 @@ from schemas.videos import (
     output_key,
     upload_key,
     url_key,
+    webhook_key,
 )
 
 log = logger(__name__)
@@ -71,7 +74,14 @@ class Api:
     """What the routes do. All that waits for files, Kafka or ClickHouse is done in threads."""
 
     def __init__(
-        self, settings: Settings, access: Access, jobs: Jobs, states: States, tickets: Tickets, storage: Storage
+        self,
+        settings: Settings,
+        access: Access,
+        jobs: Jobs,
+        states: States,
+        tickets: Tickets,
+        storage: Storage,
+        outbound: Outbound,
     ) -> None:
         self._folder = settings.videos.absolute()
         self._largest = settings.video_max_bytes
@@ -81,7 +91,8 @@ class Api:
         self._tickets = tickets
         self._storage = storage
         self._uploads = Uploads(settings)
-        self._outbound = Outbound(settings)
+        self._outbound = outbound
+        self._secrets = settings.webhook_secrets
 
     async def post(self, request: Request) -> Response:
         """Makes a job."""
@@ -92,7 +103,7 @@ class Api:
                 asked = read(await _body(request), VideoRequest)
                 site = caller.site(asked.site)
                 if isinstance(asked.url, str):
-                    self._may_fetch(asked.url)
+                    self._may_ask(asked.url, "url")
                     return await self._make(request, site, asked, Fetched(), url=asked.url)
                 assert isinstance(asked.path, str)
                 path = await to_thread.run_sync(allowed, asked.path, self._folder, self._largest)
@@ -119,6 +130,8 @@ class Api:
         *,
         url: str = "",
     ) -> Response:
+        if isinstance(asked.webhook, str):
+            self._may_tell(asked.webhook, site, "request.webhook" if upload else "webhook")
         key = request.headers.get("idempotency-key")
         what = msgspec.json.encode(msgspec.structs.replace(asked, site=site)) + digest
         job = await to_thread.run_sync(self._put, site, key, what, asked, origin, upload, url)
@@ -145,6 +158,9 @@ class Api:
                 self._storage.private.take(upload_key(job.id), upload)
             if url:
                 self._storage.private.put(url_key(job.id), url.encode())
+            if isinstance(asked.webhook, str):
+                # Not in place of one: the job may have been taken before, and have ended.
+                self._storage.private.create(webhook_key(job.id), msgspec.json.encode(Hook(asked.webhook, site)))
             try:
                 self._jobs.put(job)
             except NotTaken as error:
@@ -195,11 +211,23 @@ class Api:
             self._file, caller, job, request.path_params["file"], request.headers, request.method == "HEAD"
         )
 
-    def _may_fetch(self, url: str) -> None:
+    def _may_ask(self, url: str, field: str) -> None:
         try:
             self._outbound.check(url)
         except OutboundError as error:
-            raise Problem(422, str(error), field="url") from None
+            raise Problem(422, str(error), field=field) from None
+
+    def _may_tell(self, url: str, site: int, field: str) -> None:
+        self._may_ask(url, field)
+        try:
+            keys = webhook_secrets.read(self._secrets, site)
+        except (webhook_secrets.SecretError, OSError) as error:
+            log.error("bad_secrets", **describe(error))
+            keys = []
+        if not keys:
+            raise Problem(
+                422, f"site {site} has no secret to sign with; `veilstream sites webhook {site}` makes one", field=field
+            )
 
     def _caller(self, request: Request) -> Caller:
         return self._access.caller(request.headers.get("authorization"))
@@ -232,6 +260,7 @@ class Api:
             self._storage.outputs.remove(output_key(job))
             self._storage.private.remove(upload_key(job))
             self._storage.private.remove(url_key(job))
+            self._storage.private.remove(webhook_key(job))
             self._jobs.tell(Result(job, State.DELETED, int(time.time() * 1000), mark.queued_ms, site=mark.site))
         except NotTaken as error:
             raise Problem(503, f"{error}; it may be asked for again", retry_after=RETRY_SECONDS) from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.videos.answers import Accepted, Video, VideoList
+from ingest.videos.answers import Accepted, Event, Video, VideoList
 from ingest.videos.files import KINDS
 from ingest.videos.problems import ProblemDetails
 from ingest.videos.requests import UploadRequest, VideoRequest
@@ -38,7 +38,7 @@ def document() -> Any:
 def encoded() -> bytes:
     """The description as JSON."""
     _, components = msgspec.json.schema_components(
-        [Accepted, VideoRequest, ProblemDetails, UploadRequest, Video, VideoList],
+        [Accepted, Event, ProblemDetails, UploadRequest, Video, VideoList, VideoRequest],
         ref_template="#/components/schemas/{name}",
     )
     components["VideoRequest"]["oneOf"] = [{"required": ["path"]}, {"required": ["url"]}]
@@ -73,6 +73,7 @@ def encoded() -> bytes:
             "/readyz": {"get": _about("ready", "Whether jobs are taken now.", "application/json", {401, 503})},
             "/metrics": {"get": _about("metrics", "Metrics as Prometheus reads them.", "text/plain", {401})},
         },
+        "webhooks": {"videoEnded": {"post": _webhook()}},
     }
     return msgspec.json.encode(found) + b"\n"
 
@@ -186,6 +187,26 @@ def _file() -> dict[str, Any]:
             "304": {"description": "The file is what the client has.", "headers": _headers("ETag")},
             **_problems(401, 404, 416, 503),
         },
+    }
+
+
+def _webhook() -> dict[str, Any]:
+    def header(name: str, text: str) -> dict[str, Any]:
+        return {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+
+    return {
+        "operationId": "videoEnded",
+        "tags": ["videos"],
+        "summary": "A job that was asked for with `webhook` is done or has failed.",
+        "description": "Signed as Standard Webhooks says; sent again, for hours, until it is answered 2xx.",
+        "security": [],
+        "parameters": [
+            header("webhook-id", "The same each time that this is sent."),
+            header("webhook-timestamp", "When it was sent, seconds since 1970."),
+            header("webhook-signature", "`v1,` and the base64 of the HMAC-SHA256 of id.timestamp.body; one per key."),
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Event")}}},
+        "responses": {"2XX": {"description": "It is taken."}, "410": {"description": "It is not to be sent again."}},
     }
 
 

@@ -18,14 +18,17 @@ from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Wanted, dou
 LONGEST_BODY = 64 * 1024  # bytes of JSON
 KINDS_EXPECTED = f"Expected one of {', '.join(kind.__struct_config__.tag for kind in get_args(Wanted))}"
 
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_URL)]
 SiteId = Annotated[int, msgspec.Meta(ge=1, le=MAX_SITE)]
 
 
 class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The part `request` beside the part `file`. `site`: needed where the token may write on several."""
+    """The part `request` beside the part `file`. `site`: needed where the token may write on several; `webhook`: is
+    told when the job is done or has failed."""
 
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
     site: SiteId | None = None
+    webhook: Url | UnsetType = UNSET
 
 
 class VideoRequest(UploadRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,7 +36,7 @@ class VideoRequest(UploadRequest, frozen=True, forbid_unknown_fields=True, kw_on
     of videos."""
 
     path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)] | UnsetType = UNSET
-    url: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_URL)] | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
 
 
 T = TypeVar("T", bound=UploadRequest)

@@ -14,7 +14,7 @@ import msgspec
 
 from infra.service.storage import Storage
 from ingest.videos.problems import Problem
-from schemas.videos import deleted_key, new_id, request_key, upload_key, url_key
+from schemas.videos import deleted_key, new_id, request_key, upload_key, url_key, webhook_key
 
 LONGEST_KEY = 255  # characters of an Idempotency-Key
 # As long as the log may hold a job, and a margin (schemas.topics).
@@ -61,22 +61,24 @@ class Tickets:
 
     def given_up(self, ticket: Ticket) -> None:
         """Forgets a request whose job never reached Kafka."""
-        self._private.remove(upload_key(ticket.job))
-        self._private.remove(url_key(ticket.job))
+        self._discard(ticket)
         self._private.remove(ticket.key)
 
     def clean(self, now: float, known: Callable[[str], bool]) -> None:
-        """Removes what is over: tickets, uploads that became no job, marks of deleted jobs, URLs. `known` says whether
-        there is a job of this id."""
+        """Removes what is over: tickets, uploads that became no job, marks of deleted jobs, URLs and
+        hooks. `known` says whether there is a job of this id."""
         for key in self._private.old(request_key(""), now - self._seconds):
             ticket = self._read(key)
             if ticket is not None and not ticket.taken and not known(ticket.job):
-                self._private.remove(upload_key(ticket.job))
-                self._private.remove(url_key(ticket.job))
+                self._discard(ticket)
             self._private.remove(key)
-        for prefix in (deleted_key(""), url_key("")):
+        for prefix in (deleted_key(""), url_key(""), webhook_key("")):
             for key in self._private.old(prefix, now - MARK_SECONDS):
                 self._private.remove(key)
+
+    def _discard(self, ticket: Ticket) -> None:
+        for key in (upload_key, url_key, webhook_key):
+            self._private.remove(key(ticket.job))
 
     def _read(self, key: str) -> Ticket | None:
         try:
