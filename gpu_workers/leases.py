@@ -36,7 +36,7 @@ from gpu_workers import metrics
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import limits_of
 from gpu_workers.reports import Reporter
-from gpu_workers.sources import source
+from gpu_workers.sources import destination, source
 from gpu_workers.supervisor import Cancelled, Decoder
 from gpu_workers.thumbnails import Made, Task
 from infra.service.health import Progress
@@ -413,17 +413,22 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _make(self, job: Job, cancel: threading.Event) -> Made:
         """The outputs of a job, in the decoder's thread. Raises Failure, or Cancelled once `cancel` is set."""
-        with source(job, self._settings, self._storage, self._outbound, cancel) as (path, folder):
+        with (
+            source(job, self._settings, self._storage, self._outbound, cancel) as (path, folder),
+            destination(self._settings, self._storage) as (root, keep),
+        ):
             task = Task(
                 path=path,
                 folder=folder,
                 outputs=job.outputs,
-                root=str(self._settings.thumbnails.absolute()),
+                root=str(root),
                 name=job.id,
                 limits=self._limits,
                 device=self.device,
             )
-            return self._decoder.run(task, self._settings.video_job_seconds, cancel)
+            made = self._decoder.run(task, self._settings.video_job_seconds, cancel)
+            keep(made.outputs)
+            return made
 
     def _return(self, partition: TopicPartition, offset: int, attempt: int) -> None:
         """Says that an attempt that was cut off does not count."""

@@ -24,7 +24,7 @@ from infra.service.logs import configure, describe, logger
 from infra.service.outbound import Outbound
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
-from infra.service.storage import sweep
+from infra.service.storage import storage, sweep
 from schemas.videos import NvmlState, WorkerState, WorkerStatus
 
 log = logger(__name__)
@@ -148,6 +148,7 @@ def main() -> int:
         configure("media-worker", settings.log_level)
         for folder in (settings.videos, settings.thumbnails):
             folder.mkdir(parents=True, exist_ok=True)
+        storage(settings).private.check()
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

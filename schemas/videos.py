@@ -366,6 +366,7 @@ CURRENT_FIRST = (
 )
 
 SITE_HEADER = "site"
+CONTENT_TYPES = {"jpg": "image/jpeg", "vtt": "text/vtt; charset=utf-8"}  # of outputs, by the ending of the name
 RECORD = "result.json"  # beside a job's outputs, written last: the result that told them
 
 

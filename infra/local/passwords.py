@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from infra import sites
-from infra.service.settings import SECRETS, Settings
+from infra.service.settings import PASSWORDS, Settings
 from schemas.packets import Role
 from schemas.sites import load_sites
 
@@ -36,7 +36,7 @@ def with_passwords(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
             name: SecretStr(kept(settings.password_file(name)))
-            for name in SECRETS
+            for name in PASSWORDS
             if not getattr(settings, name).get_secret_value()
         }
     )

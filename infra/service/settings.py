@@ -23,7 +23,8 @@ PREFIX = "VEILSTREAM_"
 CONFIG_FILE = "VEILSTREAM_CONFIG"
 # Variables with the prefix that are no settings of a process: for the tests and for `run` itself.
 NOT_SETTINGS = frozenset({CONFIG_FILE, "VEILSTREAM_TEST_MEDIA", "VEILSTREAM_TEST_VECTORS"})
-SECRETS = ("clickhouse_password", "clickhouse_dashboard_password")
+PASSWORDS = ("clickhouse_password", "clickhouse_dashboard_password")  # `up` makes them where they are missing
+SECRETS = (*PASSWORDS, "s3_secret_access_key")
 OPENABLE = ("health", "metrics", "openapi")  # of the video API
 
 
@@ -133,6 +134,17 @@ class Settings(BaseSettings):
     video_folder: Path | None = Field(
         None, description="folder that videos are taken from; default: videos in the state folder"
     )
+    video_storage: str = Field(
+        "",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9/._-]*)?)?$",
+        description="where outputs, uploads and what is remembered of them lie: s3://BUCKET/PREFIX; empty for folders",
+    )
+    s3_endpoint: str | None = Field(
+        None, pattern="^https?://", description="address of what speaks S3's protocol; without it AWS's own"
+    )
+    s3_region: str = Field("us-east-1", description="region of the bucket")
+    s3_access_key_id: str = Field("", description="key id for S3; without it AWS's variables or the machine's role")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="key for S3")
     video_private_folder: Path | None = Field(
         None, description="folder of uploads and of what the video path remembers; default: private in the state folder"
     )
@@ -348,7 +360,7 @@ def _local_passwords(settings: Settings) -> Settings:
         return settings
     found = {
         name: SecretStr(path.read_text().strip())
-        for name in SECRETS
+        for name in PASSWORDS
         if not getattr(settings, name).get_secret_value() and (path := settings.password_file(name)).is_file()
     }
     return settings.model_copy(update=found)

@@ -53,13 +53,16 @@ class Store(Protocol):
         """What is known of an object; None when there is none."""
 
     def pieces(self, key: str, first: int, length: int) -> Iterator[bytes]:
-        """A part of an object, piece by piece; FileNotFoundError when there is none."""
+        """A part of an object, piece by piece, which must lie in it; FileNotFoundError when there is none."""
 
     def local(self, key: str) -> Path | None:
-        """The object as a file, where it is one."""
+        """The object as a file, where objects are files."""
 
     def remove(self, prefix: str) -> None:
         """Removes the object of this key, or all whose keys begin so where it ends with a slash."""
+
+    def check(self) -> None:
+        """Raises SettingsError where it is clear that it can never be used."""
 
     def old(self, prefix: str, before: float) -> Iterator[str]:
         """Keys below a prefix, which ends with a slash, of objects last written before a time (seconds)."""
@@ -147,10 +150,11 @@ class Folder:
                     if not entry.name.endswith(DRAFT) and entry.stat().st_mtime < before:
                         yield prefix + entry.name
 
+    def check(self) -> None:
+        """A folder is made where it is missing."""
+
     def _path(self, key: str) -> Path:
-        if not key or any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
-            raise ValueError("no object can have such a key")
-        return self._root / key
+        return self._root / checked_key(key)
 
     def _place(self, key: str) -> Path:
         path = self._path(key)
@@ -160,43 +164,72 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Both parts."""
+    """Both parts. `remote`: objects are no local files."""
 
     outputs: Store
     private: Store
+    remote: bool = False
+
+
+def checked_key(key: str) -> str:
+    """The key; raises ValueError where it could lead anywhere else."""
+    if not key or any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
+        raise ValueError("no object can have such a key")
+    return key
 
 
 def storage(settings: Settings) -> Storage:
     """The storage of an installation."""
+    if settings.video_storage:
+        from infra.service.s3 import Bucket
+
+        return Storage(Bucket(settings, "outputs"), Bucket(settings, "private"), remote=True)
     return Storage(Folder(settings.thumbnails, private=False), Folder(settings.video_private, private=True))
 
 
 @contextmanager
-def scratch_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file under way, gone at the end unless it was taken elsewhere. It is locked as long as its process lives,
-    so `sweep` can tell what a process that was killed has left."""
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A new folder for files under way, gone at the end with all that is in it. It is locked as long as its process
+    lives, so `sweep` can tell what a process that was killed has left."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         path = folder / f"{secrets.token_hex(16)}{DRAFT}"
-        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if not path.exists():
-                    continue  # a sweep came between the making and the lock
-                yield file, path
+        path.mkdir(mode=0o700)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # a sweep came between the making and the lock
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.exists():
+                yield path
                 return
-            finally:
-                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def scratch_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file under way, in a folder of its own, gone at the end unless it was taken elsewhere."""
+    with scratch_folder(folder) as own:
+        path = own / "file"
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b", buffering=0) as file:
+            yield file, path
 
 
 def sweep(folder: Path) -> int:
-    """Removes files under way whose processes are gone; returns how many."""
+    """Removes folders of files under way whose processes are gone; returns how many."""
     swept = 0
     for path in folder.glob(f"*{DRAFT}"):
-        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-            swept += 1
+        with suppress(FileNotFoundError, BlockingIOError):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+                swept += 1
+            finally:
+                os.close(handle)
     return swept
 
 

@@ -86,6 +86,7 @@ def main() -> int:
         configure("videos", settings.log_level)
         settings.videos.mkdir(parents=True, exist_ok=True)
         access = Access(settings.sites)
+        storage(settings).private.check()
     except (SettingsError, SitesError) as error:
         print(error, file=sys.stderr)
         return 2

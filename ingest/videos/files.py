@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from infra.service.storage import Stat, Store
 from ingest.videos.problems import Problem
-from schemas.videos import RECORD, Result, State, decode_result, output_key
+from schemas.videos import CONTENT_TYPES, RECORD, Result, State, decode_result, output_key
 
 KINDS = {"jpg": "image/jpeg", "vtt": "text/vtt; charset=utf-8"}
 ALWAYS = {
@@ -57,7 +57,7 @@ def answer(outputs: Store, job: str, file: str, headers: Mapping[str, str], *, h
     """The answer to a request for a file that the job's result lists, which has been made sure of; raises Problem."""
     key = output_key(job, file)
     stat = outputs.stat(key)
-    kind = KINDS.get(file.rpartition(".")[2])
+    kind = CONTENT_TYPES.get(file.rpartition(".")[2])
     if stat is None or kind is None:
         raise Problem(404, "there is no such file of this job")
     tag = f'"{stat.tag}"'

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from ingest.videos.answers import Accepted, Event, Video, VideoList
-from ingest.videos.files import KINDS
 from ingest.videos.problems import ProblemDetails
 from ingest.videos.requests import UploadRequest, VideoRequest
 from ingest.videos.tickets import LONGEST_KEY
 from schemas.sites import MAX_SITE
+from schemas.videos import CONTENT_TYPES
 
 WRONG: Mapping[int, str] = {
     400: "The request cannot be read.",
@@ -168,7 +168,7 @@ def _file_name() -> dict[str, Any]:
 
 def _file() -> dict[str, Any]:
     validators = ("ETag", "Last-Modified", "Accept-Ranges", "X-Content-Type-Options")
-    content: dict[str, Any] = {kind.partition(";")[0]: {"schema": {}} for kind in KINDS.values()}
+    content: dict[str, Any] = {kind.partition(";")[0]: {"schema": {}} for kind in CONTENT_TYPES.values()}
 
     def whole(text: str, *names: str) -> dict[str, Any]:
         return {"description": text, "headers": _headers(*validators, *names), "content": content}
