@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     video_open: str = Field(
         "health,openapi",
         description="what the video API answers without a token, comma between: health (/livez, /readyz), metrics, "
-        "openapi; all else needs one",
+        "openapi; all else needs one. `up` and probes ask for health",
     )
     video_upload_bytes: int = Field(8 << 30, ge=1, description="largest upload; beyond it the answer is 413")
     video_uploads: int = Field(8, ge=1, description="uploads at once; beyond it the answer is 503")

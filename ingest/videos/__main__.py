@@ -18,8 +18,10 @@ from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
 from infra.service.storage import storage, sweep
 from ingest.videos.access import Access
-from ingest.videos.app import Api, application
+from ingest.videos.app import application
+from ingest.videos.intake import Intake
 from ingest.videos.jobs import Jobs
+from ingest.videos.library import Library
 from ingest.videos.states import Away, States
 from ingest.videos.tickets import Tickets
 from ingest.videos.webhooks import Webhooks
@@ -39,7 +41,8 @@ async def serve(settings: Settings, access: Access) -> None:
     outbound = Outbound(settings)
     webhooks = Webhooks(settings, kept, outbound)
     health = Health(live=webhooks.progress.check, ready=lambda: jobs.problem)
-    app = application(settings, Api(settings, access, jobs, states, tickets, kept, outbound), access, health)
+    intake = Intake(settings, jobs, states, tickets, kept, outbound)
+    app = application(settings, access, intake, Library(jobs, states, kept), health)
     server = Server(
         app,
         address=settings.host,

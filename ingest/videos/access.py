@@ -7,11 +7,11 @@ valid for all sites.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.service.logs import describe, logger
+from infra.service.logs import logger
 from ingest.policies import Stamp, stamp_of
 from ingest.videos.problems import Problem
 from schemas.packets import Role
@@ -25,10 +25,11 @@ REALM = 'Bearer realm="veilstream"'
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a token may: its role by site. A superuser's token also reads jobs of sites that are gone."""
+    """What a token may: its role by site. A superuser's may all on `sites`, and reads jobs of sites that are gone."""
 
     roles: Mapping[int, Role]
     superuser: bool
+    sites: Collection[int]
 
     def may(self, site: int, role: Role) -> bool:
         """Whether it has at least this role on a site."""
@@ -44,10 +45,10 @@ class Caller:
         if asked is not None:
             if not self.may(asked, Role.WRITE):
                 raise forbidden("site")
-            if asked not in self.roles:
+            if asked not in self.sites:
                 raise Problem(422, "there is no such site", field="site")
             return asked
-        writable = [site for site, role in self.roles.items() if role >= Role.WRITE]
+        writable = list(self.sites) if self.superuser else [n for n, role in self.roles.items() if role >= Role.WRITE]
         if len(writable) == 1:
             return writable[0]
         raise Problem(422, f"the token may write on {len(writable)} sites; name one", field="site")
@@ -81,34 +82,33 @@ class Access:
                 "a token is needed: Authorization: Bearer TOKEN; `veilstream sites token` makes one",
                 headers={"WWW-Authenticate": REALM},
             )
-        superuser = self._sites.superuser(token)
-        roles = {
-            number: Role.SUPERUSER if superuser else site.role(token)
-            for number, site in self._sites.readable(token).items()
-        }
+        sites = self._sites
+        superuser = sites.superuser(token)
+        roles = {} if superuser else {number: site.role(token) for number, site in sites.readable(token).items()}
         if not roles and not superuser:
             raise Problem(
                 401,
                 "the token is unknown or has expired",
                 headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
             )
-        return Caller(roles, superuser)
+        return Caller(roles, superuser, sites.by_id.keys())
 
     async def watch(self) -> None:
         """Takes up what changes, for ever; while a file is wrong, what was in force stays so."""
-        refused: Stamp | None = None
+        looked, problem = self._stamp, ""
         while True:
             await asyncio.sleep(LOOK)
             try:
                 stamp = await asyncio.to_thread(stamp_of, self._folder)
-                if stamp in (self._stamp, refused):
+                if stamp == looked:
                     continue
-                refused = stamp
+                looked = stamp
                 self._sites = await asyncio.to_thread(load_sites, self._folder, self._known)
-                self._stamp, refused = stamp, None
                 log.info("tokens_in_force", sites=len(self._sites))
+                problem = ""
             except (SitesError, OSError) as error:
-                log.error("sites_refused", **describe(error))
+                if problem != (problem := str(error)):
+                    log.error("sites_refused", problem=problem)
 
 
 def forbidden(field: str = "") -> Problem:

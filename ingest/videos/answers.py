@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from starlette.responses import Response
 
 from schemas.videos import Engine, Kind, Reason, Result, Source, State
 
@@ -92,6 +94,11 @@ def video_of(result: Result) -> Video:
         engine=result.engine if result.engine is not None else UNSET,
         source=result.source if result.source is not None else UNSET,
     )
+
+
+def json_response(content: object, status: int, headers: Mapping[str, str]) -> Response:
+    """An answer that is one of these."""
+    return Response(msgspec.json.encode(content) + b"\n", status, headers, media_type="application/json")
 
 
 def moment(when: datetime) -> str:

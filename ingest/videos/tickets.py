@@ -59,10 +59,14 @@ class Tickets:
         """Remembers that Kafka has the job."""
         self._private.put(ticket.key, msgspec.json.encode(msgspec.structs.replace(ticket, taken=True)))
 
-    def given_up(self, ticket: Ticket) -> None:
-        """Forgets a request whose job never reached Kafka."""
-        self._discard(ticket)
+    def forget(self, ticket: Ticket) -> None:
+        """Removes a ticket: what it asked for came to nothing."""
         self._private.remove(ticket.key)
+
+    def discard(self, ticket: Ticket) -> None:
+        """Removes what a job was to need that Kafka never had."""
+        for key in (upload_key, url_key, webhook_key):
+            self._private.remove(key(ticket.job))
 
     def clean(self, now: float, known: Callable[[str], bool]) -> None:
         """Removes what is over: tickets, uploads that became no job, marks of deleted jobs, URLs and
@@ -70,7 +74,7 @@ class Tickets:
         for key in self._private.old(request_key(""), now - self._seconds):
             ticket = self._read(key)
             if ticket is not None and not ticket.taken and not known(ticket.job):
-                self._discard(ticket)
+                self.discard(ticket)
             self._private.remove(key)
         for prefix in (deleted_key(""), url_key(""), webhook_key("")):
             for key in self._private.old(prefix, now - MARK_SECONDS):

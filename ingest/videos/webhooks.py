@@ -162,6 +162,7 @@ class Webhooks(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._remember()
             for partition, records in polled.items():
                 for record in records:
+                    self.progress.mark()
                     self._ended(record.value or b"")
                 self._consumer.commit({partition: OffsetAndMetadata(records[-1].offset + 1, "", -1)})
             if self._mine:
@@ -182,6 +183,7 @@ class Webhooks(ConsumerRebalanceListener):  # type: ignore[misc]
             self._due.clear()
         for key in self._private.old(webhook_key(""), time.time() + 3600):
             job = key.removeprefix(webhook_key(""))
+            self.progress.mark()
             if (hook := self._hook(job)) is not None and hook.body:
                 self._schedule(job, hook)
 
@@ -233,12 +235,11 @@ class Webhooks(ConsumerRebalanceListener):  # type: ignore[misc]
             hook = self._hook(job)
             if hook is not None and hook.body:
                 self._attempt(job, hook)
-        except OSError as error:
-            log.warning("waiting", what="storage", **describe(error))
-            with self._lock:
-                heapq.heappush(self._due, (int((time.time() + AGAIN) * 1000), job, site))
         except Exception as error:
+            # The storage, or a defect: either way the hook is still there.
             log.error("webhook_failed", job=job, **describe(error))
+            with self._lock:
+                heapq.heappush(self._due, (int((time.time() + self._back_off[0]) * 1000), job, site))
         finally:
             with self._lock:
                 self._sending[site] -= 1

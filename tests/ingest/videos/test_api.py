@@ -248,12 +248,12 @@ def test_who_may_do_what(installation: Settings, kept: Storage, services: Servic
     assert superuser.delete(job).status == 204
 
 
-def test_a_token_counts_as_soon_and_as_long_as_it_is_written_down(api: Api) -> None:
+def test_a_token_counts_as_soon_and_as_long_as_it_is_written_down(api: Api, service: Service) -> None:
     settings = api.settings
     later = client(settings, 2, Role.VIEW)
     eventually(lambda: later.list().status == 200, "the new token is in force")
     (settings.sites / "2.toml").write_text("timezone = 1\n")
-    time.sleep(2.5)  # two looks
+    eventually(lambda: "2.toml: " in service.log.read_text(), "the wrong file is named")
     assert later.list().status == 200
     (settings.sites / "2.toml").write_text('name = "Other"\n')
     eventually(lambda: later.list().status == 401, "the token is in force no more")
@@ -443,6 +443,12 @@ def test_the_same_request_is_one_job(api: Api, service: Service, kept: Storage) 
     assert is_problem(api.upload(CLIP + b"!", key="u"), 422)
     assert kept.private.read(upload_key(uploaded["id"])) == CLIP
     assert api.post(path="a.mp4").body["id"] != api.post(path="a.mp4").body["id"]
+    # Nor is it a second one when the file is gone meanwhile; what was not taken may be mended.
+    (api.settings.videos / "a.mp4").rename(api.settings.videos / "b.mp4")
+    assert api.post(path="a.mp4", key="k").body == first
+    assert is_problem(api.post(path="a.mp4", key="new"), 422, "path")
+    assert api.post(path="b.mp4", key="new").status == 202
+    (api.settings.videos / "b.mp4").rename(api.settings.videos / "a.mp4")
     # Nor is it a second one after a restart, or when many ask at once.
     service.kill()
     service.start()
@@ -455,7 +461,7 @@ def test_the_same_request_is_one_job(api: Api, service: Service, kept: Storage) 
         thread.join()
     (many,) = {answer.body["id"] for answer in answers}
     assert {job.id for job in jobs(api.settings)} >= {first["id"], uploaded["id"], many}
-    assert len({job.id for job in jobs(api.settings)}) == 5
+    assert len({job.id for job in jobs(api.settings)}) == 6
     assert sorted(left(api.settings)) == [uploaded["id"]]
     # The key is another site's own.
     other = client(api.settings, 2, Role.WRITE)
