@@ -8,7 +8,8 @@ The order, which the code keeps:
 4. Tell `done` or `failed` and wait for the broker's acknowledgement.
 5. Commit the next offset.
 Whatever is cut off between two steps is done again under the same names: at least once, with the same outcome. A job
-whose outputs are complete is not done again but told again.
+whose outputs are complete is not done again but told again. A job that was deleted is cut off; as the API removes
+outputs after it has marked the job, and the worker looks for the mark after its last write, none are left either way.
 
 When a partition goes to another worker, its job is cut off and left to that worker; as a group that rebalances takes no
 commit, the attempt cannot be taken back. When the worker is told to stop, a job may go on for a while, then it is cut
@@ -35,14 +36,34 @@ from gpu_workers import metrics
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import limits_of
 from gpu_workers.reports import Reporter
-from gpu_workers.storage import Folder
+from gpu_workers.sources import destination, source
 from gpu_workers.supervisor import Cancelled, Decoder
 from gpu_workers.thumbnails import Made, Task
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
+from infra.service.outbound import Outbound
 from infra.service.settings import Settings
+from infra.service.storage import storage
 from schemas.topics import VIDEO_JOBS
-from schemas.videos import RETRIED, Job, Reason, Result, State, decode_job, decode_result, encode, is_id
+from schemas.videos import (
+    RECORD,
+    RETRIED,
+    SITE_HEADER,
+    Fetched,
+    Job,
+    Reason,
+    Result,
+    State,
+    decode_job,
+    decode_result,
+    deleted_key,
+    encode,
+    is_id,
+    output_key,
+    upload_key,
+    url_key,
+    webhook_key,
+)
 
 log = logger(__name__)
 
@@ -52,13 +73,17 @@ REJOIN = 5.0  # seconds that one wait for the end of a rebalance takes
 ACKNOWLEDGED = 2.0  # seconds that one wait for the broker takes, between two polls
 BACK_OFF = (1.0, 5.0, 15.0)  # seconds before the second, third, ... attempt
 KAFKA_AGAIN = 1.0  # seconds before a call of Kafka that failed is tried again
-COMPLETE = "result.json"  # beside the outputs, written last
+DELETED_LOOK = 2.0  # seconds between looks at whether the job under way was deleted
 ATTEMPT = "attempt="
 LOST = 3  # attempts without an end that a job may have, for each of `video_attempts`
 
 
 class GivenUp(Exception):
     """The lease is not ours any more, or the worker stops; the job will be done again."""
+
+
+class Deleted(Exception):
+    """The job was deleted; nothing of it is to be left."""
 
 
 def group(settings: Settings) -> str:
@@ -73,15 +98,22 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(
-        self, settings: Settings, worker: str, reporter: Reporter, stop: threading.Event, device: int | None = None
+        self,
+        settings: Settings,
+        worker: str,
+        reporter: Reporter,
+        stop: threading.Event,
+        outbound: Outbound,
+        device: int | None = None,
     ) -> None:
         self._settings = settings
         self.device = device  # number of the GPU that jobs may use; None: none, from the next job on
         self._worker = worker
         self._reporter = reporter
+        self._outbound = outbound
         self._stop = stop
         self._limits = limits_of(settings)
-        self._root = settings.thumbnails.absolute()
+        self._storage = storage(settings)
         # The decoder is started by this thread, which lives as long as it shall.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._decoder = Decoder(settings.video_memory_bytes, on_gpu=device is not None)
@@ -223,19 +255,23 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _settle(self, partition: TopicPartition, record: Any) -> None:
         """Brings the record's job to its end, tells it and commits. Raises GivenUp."""
+        job: Job | None = None
         try:
             job = decode_job(record.value or b"")
         except msgspec.DecodeError:
             result = self._unreadable(record)
         else:
             attempt = self._begun(partition, record.offset)
-            result = self._complete(job) or self._attempts(job, partition, record.offset, attempt)
+            try:
+                self._not_deleted(job)
+                result = self._complete(job) or self._attempts(job, partition, record.offset, attempt)
+                self._not_deleted(job)
+            except Deleted:
+                result = self._removed(job, attempt)
         if result is not None:
             self._tell(result)
-            if result.state is State.DONE:
-                self.done += 1
-            else:
-                self.failed += 1
+            self.done += result.state is State.DONE
+            self.failed += result.state is State.FAILED
             metrics.jobs.labels(result.state, result.reason or "").inc()
             log.info(
                 "job_ended",
@@ -247,6 +283,15 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                 seconds=result.seconds,
             )
         self._commit(partition, record.offset + 1)
+        if job is not None and isinstance(job.origin, Fetched):
+            self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        """Only now: whoever might do the job again needs its URL."""
+        try:
+            self._storage.private.remove(url_key(job.id))
+        except OSError as error:
+            log.warning("url_not_removed", job=job.id, **describe(error))  # the API does so, in time
 
     def _unreadable(self, record: Any) -> Result | None:
         key = (record.key or b"").decode(errors="replace")
@@ -255,6 +300,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             self.failed += 1
             return None
         now = int(time.time() * 1000)
+        site = next((value for name, value in record.headers if name == SITE_HEADER), b"")
         return Result(
             key,
             State.FAILED,
@@ -263,15 +309,42 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             worker=self._worker,
             reason=Reason.BAD_JOB,
             detail="the record is not a job of this version",
+            site=int(site) if site.isdigit() else 0,
         )
 
     def _complete(self, job: Job) -> Result | None:
         """What was told of a job whose outputs are complete already; None when they are not."""
         try:
-            result = decode_result((self._root / job.id / COMPLETE).read_bytes())
+            result = decode_result(self._storage.outputs.read(output_key(job.id, RECORD)) or b"")
         except (OSError, msgspec.DecodeError):
             return None
         return result if result.job == job.id and result.state is State.DONE else None
+
+    def _not_deleted(self, job: Job) -> None:
+        """Raises Deleted where the job was deleted."""
+        while True:
+            try:
+                if self._storage.private.stat(deleted_key(job.id)) is not None:
+                    raise Deleted
+                return
+            except OSError as error:
+                self._storage_away(error)
+
+    def _removed(self, job: Job, attempt: int) -> Result:
+        """Leaves nothing of a deleted job."""
+        while True:
+            try:
+                self._storage.outputs.remove(output_key(job.id))
+                for key in (upload_key, url_key, webhook_key):
+                    self._storage.private.remove(key(job.id))
+                return self._result(job, State.DELETED, attempt)
+            except OSError as error:
+                self._storage_away(error)
+
+    def _storage_away(self, error: OSError) -> None:
+        log.warning("waiting", what="storage", **describe(error))
+        self._keep()
+        self._unanswered()
 
     def _attempts(self, job: Job, partition: TopicPartition, offset: int, begun: int) -> Result:
         """Attempt after attempt until the job is done, cannot be done, or has had enough of them. `begun`: attempts
@@ -296,7 +369,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                     source=made.source,
                     outputs=made.outputs,
                 )
-                Folder(self._root, job.id).write(COMPLETE, encode(result))
+                self._finish(job, result)
                 return result
             except Failure as error:
                 failure, failures, seconds = error, failures + 1, time.monotonic() - began
@@ -312,29 +385,50 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             job, State.FAILED, attempt, reason=failure.reason, detail=failure.detail, seconds=round(seconds, 3)
         )
 
-    def _work(self, job: Job, partition: TopicPartition, offset: int, attempt: int) -> Made:
-        task = Task(
-            path=job.path,
-            folder=str(self._settings.videos.absolute()),
-            outputs=job.outputs,
-            root=str(self._root),
-            name=job.id,
-            limits=self._limits,
-            device=self.device,
-        )
-        cancel = threading.Event()
-        future = self._thread.submit(self._decoder.run, task, self._settings.video_job_seconds, cancel)
+    def _finish(self, job: Job, result: Result) -> None:
         try:
+            self._storage.outputs.put(output_key(job.id, RECORD), encode(result))
+        except OSError as error:
+            raise Failure(Reason.STORAGE, f"the outputs cannot be written: {error.strerror}") from None
+
+    def _work(self, job: Job, partition: TopicPartition, offset: int, attempt: int) -> Made:
+        cancel = threading.Event()
+        future = self._thread.submit(self._make, job, cancel)
+        try:
+            looked = time.monotonic()
             while not future.done():
                 self._keep()
                 self._drained()
+                if time.monotonic() - looked > DELETED_LOOK:
+                    self._not_deleted(job)
+                    looked = time.monotonic()
                 _wait(future, POLL)
-        except GivenUp:
+        except (GivenUp, Deleted) as why:
             cancel.set()
-            if isinstance(future.exception(), Cancelled | None) and not self._lost.is_set():
+            ended = isinstance(future.exception(), Cancelled | None)
+            if ended and isinstance(why, GivenUp) and not self._lost.is_set():
                 self._return(partition, offset, attempt)
             raise
         return future.result()
+
+    def _make(self, job: Job, cancel: threading.Event) -> Made:
+        """The outputs of a job, in the decoder's thread. Raises Failure, or Cancelled once `cancel` is set."""
+        with (
+            source(job, self._settings, self._storage, self._outbound, cancel) as (path, folder),
+            destination(self._settings, self._storage) as (root, keep),
+        ):
+            task = Task(
+                path=path,
+                folder=folder,
+                outputs=job.outputs,
+                root=str(root),
+                name=job.id,
+                limits=self._limits,
+                device=self.device,
+            )
+            made = self._decoder.run(task, self._settings.video_job_seconds, cancel)
+            keep(made.outputs)
+            return made
 
     def _return(self, partition: TopicPartition, offset: int, attempt: int) -> None:
         """Says that an attempt that was cut off does not count."""
@@ -407,7 +501,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _result(self, job: Job, state: State, attempt: int, **fields: Any) -> Result:
         now = int(time.time() * 1000)
-        return Result(job.id, state, now, job.queued_ms, attempt, worker=self._worker, **fields)
+        return Result(job.id, state, now, job.queued_ms, attempt, worker=self._worker, site=job.site, **fields)
 
 
 def _wait(future: Future[Made], seconds: float) -> None:

@@ -21,8 +21,10 @@ from gpu_workers.reports import Reporter
 from gpu_workers.xid import Fault, Watch, Xid
 from infra.service.health import AdminServer, Health
 from infra.service.logs import configure, describe, logger
+from infra.service.outbound import Outbound
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
+from infra.service.storage import storage, sweep
 from schemas.videos import NvmlState, WorkerState, WorkerStatus
 
 log = logger(__name__)
@@ -114,10 +116,11 @@ class Gpus:
 def work(settings: Settings) -> None:
     """Runs until told to stop."""
     stop = threading.Event()
+    sweep(settings.video_scratch)
     worker = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     reporter = Reporter(settings, worker)
     gpus = Gpus(settings)
-    leases = Leases(settings, worker, reporter, stop, gpus.device)
+    leases = Leases(settings, worker, reporter, stop, Outbound(settings), gpus.device)
     gpus.watch(leases)
     health = Health(live=leases.progress.check, ready=lambda: leases.problem)
     with AdminServer(settings.host, settings.video_worker_admin_port, health):
@@ -145,6 +148,7 @@ def main() -> int:
         configure("media-worker", settings.log_level)
         for folder in (settings.videos, settings.thumbnails):
             folder.mkdir(parents=True, exist_ok=True)
+        storage(settings).private.check()
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

@@ -157,6 +157,10 @@ class VideoRun:
         self._settings = settings
         self._sql = sql
         self._names = names
+        self._headers = {
+            "Authorization": f"Bearer {settings.api_token.read_text().strip()}",
+            "Content-Type": "application/json",
+        }
         self._ending = threading.Event()
         self._figures: VideoFigures | None = None
         self._error: BaseException | None = None
@@ -196,7 +200,7 @@ class VideoRun:
             reachable(self._settings.host), self._settings.video_port, timeout=ANSWER_SECONDS
         )
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, self._headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:

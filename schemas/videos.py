@@ -1,8 +1,8 @@
 """The records of the video path: jobs, what became of them, and how the workers are.
 
-A job on `video.jobs` is one file and the list of outputs that are wanted of it. What becomes of it is told on
+A job on `video.jobs` is one video and the list of outputs that are wanted of it. What becomes of it is told on
 `video.results`, one record per change of state; a worker's heartbeat goes to `worker.status`. All are JSON. A job's
-path stays on `video.jobs`: results, tables, logs and metrics know the job by its id alone.
+path stays on `video.jobs`: results, tables, logs and metrics know the job by its id and its site alone.
 
 Names of outputs depend on the job's id and the output wanted and on nothing else, so doing a job twice is doing it
 once. Times are milliseconds since 1970 UTC where a name ends in `_ms`, else seconds.
@@ -32,12 +32,13 @@ Tiles = Annotated[int, msgspec.Meta(ge=1, le=MOST_TILES)]
 
 
 class State(StrEnum):
-    """What a job can be, in this order; done and failed are final."""
+    """What a job can be, in this order; done and failed are final, but for deleted."""
 
     QUEUED = "queued"
     RUNNING = "running"
     FAILED = "failed"
     DONE = "done"
+    DELETED = "deleted"
 
 
 class Reason(StrEnum):
@@ -59,12 +60,15 @@ class Reason(StrEnum):
     MEMORY_LIMIT = "memory_limit"
     CRASHED = "crashed"  # the decoder's process died
     WORKER_LOST = "worker_lost"  # the worker itself died in every attempt
+    ADDRESS_REFUSED = "address_refused"  # the URL leads to where nothing is fetched from
+    FETCH_FAILED = "fetch_failed"  # the URL's server answers, but gives no file
+    UNREACHABLE = "unreachable"  # the URL's server cannot be reached, fails or breaks off
     STORAGE = "storage"  # the outputs could not be written
     INTERNAL_ERROR = "internal_error"
 
 
 # What another attempt may mend. All else is a property of the input.
-RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.STORAGE, Reason.INTERNAL_ERROR})
+RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.UNREACHABLE, Reason.STORAGE, Reason.INTERNAL_ERROR})
 
 
 class Kind(StrEnum):
@@ -111,11 +115,31 @@ Wanted = Poster | Storyboard
 DEFAULT_OUTPUTS: tuple[Wanted, ...] = (Poster(), Storyboard())
 
 
+class InFolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="from", tag="folder"):
+    """A file in the folder of videos; `path` is absolute, with links resolved."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)]
+
+
+class Uploaded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="from", tag="upload"):
+    """What was uploaded for this job and lies in the storage under `upload_key`."""
+
+
+class Fetched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="from", tag="url"):
+    """What a URL leads to. The URL, which may hold secrets, lies in the storage under `url_key` until the job has
+    ended, and nowhere else."""
+
+
+Origin = InFolder | Uploaded | Fetched
+
+
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The record on `video.jobs`; its key is the id. `path` is absolute, with links resolved."""
+    """The record on `video.jobs`; its key is the id, its header SITE_HEADER the site's number, also for readers who
+    cannot read the rest."""
 
     id: str
-    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)]
+    site: Annotated[int, msgspec.Meta(ge=0)]
+    origin: Origin
     queued_ms: int
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
 
@@ -147,6 +171,7 @@ class Result(msgspec.Struct, frozen=True):
     """The record on `video.results`; its key is the job's id. `attempt` counts from 1; 0 while queued.
 
     `detail` says in our own words, never in the input's, what `reason` alone does not. `seconds` is the work's time.
+    `site`: 0 where the job could not be read.
     """
 
     job: str
@@ -161,6 +186,7 @@ class Result(msgspec.Struct, frozen=True):
     detail: str = ""
     source: Source | None = None
     outputs: tuple[Output, ...] = ()
+    site: int = 0
 
 
 class WorkerState(StrEnum):
@@ -249,6 +275,7 @@ VIDEO_JOBS_TABLE = pa.schema(
         ("output_width", pa.list_(pa.uint32())),
         ("output_height", pa.list_(pa.uint32())),
         ("output_time", pa.list_(pa.float64())),
+        ("site_id", pa.uint32()),
     ]
 )
 
@@ -330,8 +357,47 @@ def plain(record: msgspec.Struct) -> Any:
     return msgspec.to_builtins(record)
 
 
-# Which of a job's rows in `video_jobs` tells its state: ORDER BY this, LIMIT 1. Done stays done, whatever a late second
-# delivery of the job begins afterwards; else the latest attempt counts, and in it the latest state.
+# Which of a job's rows in `video_jobs` tells its state: ORDER BY this, LIMIT 1. Deleted stays deleted and done stays
+# done, whatever a late second delivery of the job begins afterwards; else the latest attempt counts, and in it the
+# latest state.
 CURRENT_FIRST = (
-    f"state = '{State.DONE}' DESC, attempt DESC, indexOf(['queued', 'running', 'failed'], toString(state)) DESC"
+    f"state = '{State.DELETED}' DESC, state = '{State.DONE}' DESC, attempt DESC,"
+    " indexOf(['queued', 'running', 'failed'], toString(state)) DESC"
 )
+
+SITE_HEADER = "site"
+CONTENT_TYPES = {"jpg": "image/jpeg", "vtt": "text/vtt; charset=utf-8"}  # of outputs, by the ending of the name
+RECORD = "result.json"  # beside a job's outputs, written last: the result that told them
+
+
+# Where things of a job lie in the two parts of the storage: outputs, which may be served to others, and the rest.
+
+
+def output_key(job: str, file: str = "") -> str:
+    """A file among the outputs; without a name the prefix of them all."""
+    return f"{job}/{file}"
+
+
+def upload_key(job: str) -> str:
+    """The video that was uploaded for a job."""
+    return f"uploads/{job}"
+
+
+def url_key(job: str) -> str:
+    """The URL that a job's video is fetched from."""
+    return f"urls/{job}"
+
+
+def webhook_key(job: str) -> str:
+    """Who is to be told when a job has ended, and what, until that is done."""
+    return f"webhooks/{job}"
+
+
+def request_key(digest: str) -> str:
+    """What a request with this idempotency key has become."""
+    return f"requests/{digest}"
+
+
+def deleted_key(job: str) -> str:
+    """Says that a job was deleted, as long as the log may hold it."""
+    return f"deleted/{job}"

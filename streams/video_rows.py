@@ -45,6 +45,7 @@ def job_row(value: bytes) -> dict[str, Any]:
         "output_width": [output.width for output in result.outputs],
         "output_height": [output.height for output in result.outputs],
         "output_time": [output.time for output in result.outputs],
+        "site_id": result.site,
     }
 
 

@@ -16,6 +16,7 @@ import pytest
 from infra.local.stack import Stack, install, isolated, new_ports
 from infra.service.clickhouse import connect
 from infra.service.settings import Settings
+from tests.gateway import Gateway, running
 from tests.services import Service, Services
 
 SettingsMaker = Callable[..., Settings]
@@ -108,6 +109,13 @@ def start_worker(services: Services) -> Starter:
         return services.start("worker", settings, wait=wait)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A server of S3's protocol, for as long as this test process runs."""
+    with running(tmp_path_factory.mktemp("gateway")) as found:
+        yield found
 
 
 def _folder(variable: str) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,8 @@ from infra.local.parts import Part, http_ready
 from infra.local.ports import Port
 from infra.service.settings import Settings
 from schemas.topics import VIDEO_JOBS, VIDEO_RESULTS, WORKER_STATUS
-from schemas.videos import Job, Result, Wanted, WorkerStatus, decode_result, decode_status, encode, new_id
+from schemas.videos import InFolder, Job, Result, Wanted, WorkerStatus, decode_result, decode_status, encode, new_id
+from tests import video_contract
 from tests.services import Service
 
 LIMIT = 60.0  # seconds that a test waits for what must come
@@ -53,30 +55,76 @@ class Answer:
 
 
 class Api:
-    """A client of the video API."""
+    """A client of the video API. Every answer is held against the API's description.
 
-    def __init__(self, settings: Settings) -> None:
+    `token`: by default the one that the installation has made for its first site; "" for none.
+    """
+
+    def __init__(self, settings: Settings, token: str | None = None) -> None:
         self.settings = settings
+        self.token = settings.api_token.read_text().strip() if token is None else token
 
-    def ask(self, method: str, path: str, body: bytes | str | None = None) -> Answer:
-        """One request on a connection of its own."""
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | Iterable[bytes] | None = None,
+        kind: str = "application/json",
+        **headers: str,
+    ) -> Answer:
+        """One request on a connection of its own. `kind`: content type of the body; names of headers are written with
+        underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token:
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        if body is not None:
+            sent["Content-Type"] = kind
         connection = http.client.HTTPConnection("127.0.0.1", self.settings.video_port, timeout=30)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, sent)
             answer = connection.getresponse()
             content = answer.read()
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, headers, json.loads(content) if content else None)
         finally:
             connection.close()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        video_contract.check(method, path, answer.status, found, content)
+        is_json = found.get("content-type", "").partition(";")[0].endswith("json") and content
+        return Answer(answer.status, found, json.loads(content) if is_json else content)
 
-    def post(self, **asked: Any) -> Answer:
-        """Asks for a job."""
-        return self.ask("POST", "/v1/videos", json.dumps(asked))
+    def post(self, *, key: str | None = None, **asked: Any) -> Answer:
+        """Asks for a job of a file in the folder; `key`: Idempotency-Key."""
+        return self.ask("POST", "/v1/videos", json.dumps(asked), **({} if key is None else {"Idempotency_Key": key}))
+
+    def upload(self, file: bytes, *, key: str | None = None, **asked: Any) -> Answer:
+        """Asks for a job of an upload."""
+        headers = {} if key is None else {"Idempotency_Key": key}
+        return self.ask("POST", "/v1/videos", form(file=file, request=json.dumps(asked).encode()), FORM, **headers)
 
     def get(self, job: str) -> Answer:
         """Asks for a job's state."""
         return self.ask("GET", f"/v1/videos/{job}")
+
+    def list(self, query: str = "") -> Answer:
+        """Asks for a page of jobs."""
+        return self.ask("GET", f"/v1/videos{query}")
+
+    def delete(self, job: str) -> Answer:
+        """Deletes a job."""
+        return self.ask("DELETE", f"/v1/videos/{job}")
+
+
+BOUNDARY = secrets.token_hex(16)
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def form(**parts: bytes) -> bytes:
+    """A form as `multipart/form-data`."""
+    found = b""
+    for name, content in parts.items():
+        file = '; filename="holiday.mp4"' if name == "file" else ""
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+        found += head.encode() + content + b"\r\n"
+    return found + f"--{BOUNDARY}--\r\n".encode()
 
 
 class Told:
@@ -132,13 +180,21 @@ def told(settings: Settings) -> Iterator[Told]:
 def ask(settings: Settings, path: Path, *outputs: Wanted, partition: int = 0) -> str:
     """Puts a job on `video.jobs`, as the API does, and returns its id."""
     now = int(time.time() * 1000)
-    job = Job(new_id(now), str(path), now, *([outputs] if outputs else []))
+    job = Job(new_id(now), 1, InFolder(str(path)), now, *([outputs] if outputs else []))
     put(settings, encode(job), job.id.encode(), partition)
     return job.id
 
 
-def put(settings: Settings, value: bytes, key: bytes | None, partition: int = 0) -> None:
+def put(
+    settings: Settings,
+    value: bytes,
+    key: bytes | None,
+    partition: int = 0,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> None:
     """Puts any record on `video.jobs`."""
     producer: Any = KafkaProducer(bootstrap_servers=settings.kafka.split(","), acks="all")
-    producer.send(settings.topic(VIDEO_JOBS), value=value, key=key, partition=partition).get(timeout=30)
+    producer.send(settings.topic(VIDEO_JOBS), value=value, key=key, partition=partition, headers=[*headers]).get(
+        timeout=30
+    )
     producer.close()

@@ -165,7 +165,8 @@ def addresses(stack: Stack) -> list[str]:
     return [
         "",
         f"tracking API     http://{reachable(s.host)}:{s.collector_port}/matomo.php",
-        f"video API        http://{reachable(s.host)}:{s.video_port}/v1/videos (takes videos from {s.videos})",
+        f"video API        http://{reachable(s.host)}:{s.video_port}/v1/videos (takes videos from {s.videos},"
+        f" token in {s.api_token})",
         f"thumbnails       {s.thumbnails}",
         f"ClickHouse       {s.clickhouse} database {s.clickhouse_database}, user {s.clickhouse_dashboard_user}"
         f" (password in {s.state / 'passwords'}/clickhouse_dashboard_password)",

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from infra import sites
+from infra.service import webhook_secrets
 from infra.service.settings import load_settings
 from schemas.packets import Role
 from schemas.sites import SitesError, load_sites
@@ -141,3 +142,20 @@ def token(
     typer.echo(
         f"It is shown this once. Its hash, by which it can be revoked, begins with {token_hash(made)[:12]}.", err=True
     )
+
+
+@app.command()
+def webhook(
+    number: Annotated[int, typer.Argument(metavar="ID", help="The site's id.")],
+    remove: Annotated[bool, typer.Option(help="Take the secrets out; without one nothing is sent.")] = False,
+) -> None:
+    """Make a secret that the site's webhooks are signed with, and print it. The one before it signs as well."""
+    settings = load_settings()
+    if load_sites(settings.sites).of(number) is None:
+        raise SitesError(f"{settings.sites}: there is no site {number}; `veilstream sites list` shows those that are")
+    if remove:
+        there = webhook_secrets.remove(settings.webhook_secrets, number)
+        typer.echo(f"site {number} has no secret any more" if there else f"site {number} has no secret")
+        return
+    typer.echo(webhook_secrets.add(settings.webhook_secrets, number))
+    typer.echo("The receiver verifies by it; it is kept in a file that only its owner may read.", err=True)

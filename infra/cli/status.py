@@ -50,7 +50,7 @@ def _places(settings: Settings) -> list[str]:
     where = f"  password in {password}" if password else ""
     return [
         f"ClickHouse  {settings.clickhouse}  user {settings.clickhouse_dashboard_user}, who may only read{where}",
-        f"videos      {settings.videos}  thumbnails in {settings.thumbnails}",
+        f"videos      {settings.videos}  thumbnails in {settings.thumbnails}  token in {settings.api_token}",
     ]
 
 

@@ -56,6 +56,7 @@ def _show_addresses(stack: Stack) -> None:
     settings = stack.settings
     typer.echo(f"tracking API  http://{reachable(settings.host)}:{settings.collector_port}/matomo.php")
     typer.echo(f"video API     http://{reachable(settings.host)}:{settings.video_port}/v1/videos")
+    typer.echo(f"token         {settings.api_token}  (of the video API)")
     typer.echo(f"videos        {settings.videos}  (taken from here)")
     typer.echo(f"thumbnails    {settings.thumbnails}")
     typer.echo(f"ClickHouse    {settings.clickhouse}  (user {settings.clickhouse_dashboard_user})")

@@ -22,7 +22,7 @@ from typing import Any
 
 from infra.local import kafka
 from infra.local.parts import Part, kafka_ready, local_broker, parts
-from infra.local.passwords import with_passwords
+from infra.local.passwords import ensure_token, with_passwords
 from infra.local.ports import free, taken
 from infra.local.supervision import Process, Supervision, SupervisionError
 from infra.service.settings import PREFIX, SECRETS, Settings
@@ -68,7 +68,7 @@ def isolated(state: Path, **overrides: Any) -> Settings:
 
 
 def install(settings: Settings) -> None:
-    """Tables, first secrets, topics and a first site; what is there already stays as it is."""
+    """Tables, first secrets, topics, a first site and a token for it; what is there already stays as it is."""
     from infra import migrate, sites, topics
 
     with migrate.open_database(settings) as client:
@@ -76,6 +76,7 @@ def install(settings: Settings) -> None:
         migrate.first_secrets(client, settings)
     topics.ensure(settings)
     sites.ensure_default(settings.sites)
+    ensure_token(settings)
 
 
 class Stack:

@@ -23,7 +23,9 @@ PREFIX = "VEILSTREAM_"
 CONFIG_FILE = "VEILSTREAM_CONFIG"
 # Variables with the prefix that are no settings of a process: for the tests and for `run` itself.
 NOT_SETTINGS = frozenset({CONFIG_FILE, "VEILSTREAM_TEST_MEDIA", "VEILSTREAM_TEST_VECTORS"})
-SECRETS = ("clickhouse_password", "clickhouse_dashboard_password")
+PASSWORDS = ("clickhouse_password", "clickhouse_dashboard_password")  # `up` makes them where they are missing
+SECRETS = (*PASSWORDS, "s3_secret_access_key")
+OPENABLE = ("health", "metrics", "openapi")  # of the video API
 
 
 class SettingsError(ValueError):
@@ -146,6 +148,51 @@ class Settings(BaseSettings):
     video_folder: Path | None = Field(
         None, description="folder that videos are taken from; default: videos in the state folder"
     )
+    video_storage: str = Field(
+        "",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9/._-]*)?)?$",
+        description="where outputs, uploads and what is remembered of them lie: s3://BUCKET/PREFIX; empty for folders",
+    )
+    s3_endpoint: str | None = Field(
+        None, pattern="^https?://", description="address of what speaks S3's protocol; without it AWS's own"
+    )
+    s3_region: str = Field("us-east-1", description="region of the bucket")
+    s3_access_key_id: str = Field("", description="key id for S3; without it AWS's variables or the machine's role")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="key for S3")
+    video_private_folder: Path | None = Field(
+        None, description="folder of uploads and of what the video path remembers; default: private in the state folder"
+    )
+    video_scratch_folder: Path | None = Field(
+        None, description="folder of files under way; default: scratch in the state folder"
+    )
+    video_open: str = Field(
+        "health,openapi",
+        description="what the video API answers without a token, comma between: health (/livez, /readyz), metrics, "
+        "openapi; all else needs one. `up` and probes ask for health",
+    )
+    video_upload_bytes: int = Field(8 << 30, ge=1, description="largest upload; beyond it the answer is 413")
+    video_uploads: int = Field(8, ge=1, description="uploads at once; beyond it the answer is 503")
+    video_upload_idle_seconds: float = Field(
+        60.0, gt=0, description="longest silence in the middle of an upload; then the answer is 408"
+    )
+    webhook_secrets_dir: Path | None = Field(
+        None, description="folder of the sites' webhook secrets; default: webhooks.d in the state folder"
+    )
+    video_webhook_seconds: float = Field(15.0, gt=0, description="longest wait for a webhook's receiver")
+    video_webhook_hours: float = Field(
+        24.0, gt=0, le=144, description="how long a webhook that is not taken is sent again"
+    )
+    video_repeat_hours: float = Field(
+        24.0, gt=0, le=144, description="how long an Idempotency-Key is remembered; less than video.jobs keeps jobs"
+    )
+
+    # What is asked on behalf of others: videos by URL, webhooks
+    outbound_schemes: str = Field("https", description="how such a URL may begin, comma between: https, http")
+    outbound_ports: str = Field("443", description="ports that such a URL may lead to, comma between")
+    outbound_redirects: int = Field(5, ge=0, le=20, description="redirects that are followed from one URL")
+    video_fetch_bytes: int = Field(8 << 30, ge=1, description="largest video that is fetched")
+    video_fetch_seconds: float = Field(600.0, gt=0, description="longest time for fetching a video")
+    video_fetch_idle_seconds: float = Field(20.0, gt=0, description="longest silence of a server in the middle of it")
 
     # Media worker
     video_worker_admin_port: int = Field(8092, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
@@ -176,6 +223,28 @@ class Settings(BaseSettings):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"{server.strip()!r} is not of the form host:port")
+        return value
+
+    @field_validator("outbound_schemes")
+    @classmethod
+    def _schemes(cls, value: str) -> str:
+        if not value or not {name.strip() for name in value.split(",")} <= {"http", "https"}:
+            raise ValueError(f"{value!r} must be https, http or https,http")
+        return value
+
+    @field_validator("outbound_ports")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        if not all(port.strip().isdigit() and 0 < int(port) < 65536 for port in value.split(",")):
+            raise ValueError(f"{value!r} must be ports, comma between, such as 443,8443")
+        return value
+
+    @field_validator("video_open")
+    @classmethod
+    def _open(cls, value: str) -> str:
+        for name in filter(None, value.split(",")):
+            if name.strip() not in OPENABLE:
+                raise ValueError(f"{name.strip()!r} is none of {', '.join(OPENABLE)}")
         return value
 
     @model_validator(mode="after")
@@ -217,6 +286,11 @@ class Settings(BaseSettings):
         return self.state / "passwords" / name
 
     @property
+    def api_token(self) -> Path:
+        """File of the token that `up` made for the first site of the local stack."""
+        return self.password_file("api_token")
+
+    @property
     def videos(self) -> Path:
         """Folder that videos are taken from."""
         return self.video_folder or self.state / "videos"
@@ -225,6 +299,21 @@ class Settings(BaseSettings):
     def thumbnails(self) -> Path:
         """Folder of the media workers' outputs."""
         return self.video_output_folder or self.state / "thumbnails"
+
+    @property
+    def webhook_secrets(self) -> Path:
+        """Folder of the sites' webhook secrets."""
+        return self.webhook_secrets_dir or self.state / "webhooks.d"
+
+    @property
+    def video_private(self) -> Path:
+        """Folder of uploads, and of what the video path remembers of its jobs."""
+        return self.video_private_folder or self.state / "private"
+
+    @property
+    def video_scratch(self) -> Path:
+        """Folder of files that are not whole yet."""
+        return self.video_scratch_folder or self.state / "scratch"
 
     @property
     def clickhouse(self) -> str:
@@ -294,7 +383,7 @@ def _local_passwords(settings: Settings) -> Settings:
         return settings
     found = {
         name: SecretStr(path.read_text().strip())
-        for name in SECRETS
+        for name in PASSWORDS
         if not getattr(settings, name).get_secret_value() and (path := settings.password_file(name)).is_file()
     }
     return settings.model_copy(update=found)

@@ -1,18 +1,17 @@
-"""Jobs to Kafka: taken once the broker has acknowledged them. All that waits is done in threads."""
+"""Jobs, and what the API does to them, to Kafka: taken once the broker has acknowledged it."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-from anyio import to_thread
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from infra.service.logs import logger
 from infra.service.settings import Settings
 from schemas.topics import VIDEO_JOBS, VIDEO_RESULTS
-from schemas.videos import Job, Result, State, encode
+from schemas.videos import SITE_HEADER, Job, Result, State, encode
 
 log = logger(__name__)
 
@@ -22,7 +21,11 @@ AGAIN = 0.5  # seconds between attempts to reach Kafka
 
 
 class NotTaken(Exception):
-    """Kafka has not acknowledged the job; whether it will be done is unknown."""
+    """Kafka has not acknowledged a record. `sent`: it may have it all the same, and whether it does is unknown."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.sent = sent
 
 
 class Jobs:
@@ -41,12 +44,25 @@ class Jobs:
         """Reaches for Kafka, for as long as it takes."""
         threading.Thread(target=self._connect, name="kafka-connect", daemon=True).start()
 
-    async def put(self, job: Job) -> None:
+    def put(self, job: Job) -> None:
         """Returns when the job is on `video.jobs`; raises NotTaken."""
-        producer = self._producer
-        if producer is None:
-            raise NotTaken(self.problem)
-        await to_thread.run_sync(self._send, producer, job)
+        producer = self._ready()
+        key = job.id.encode()
+        headers = [(SITE_HEADER, str(job.site).encode())]
+        queued = Result(job.id, State.QUEUED, job.queued_ms, job.queued_ms, site=job.site)
+        try:
+            producer.send(self._jobs, value=encode(job), key=key, headers=headers).get(timeout=ACKNOWLEDGED)
+            producer.send(self._results, value=encode(queued), key=key)
+        except (KafkaError, OSError, AssertionError) as error:
+            raise self._failed(producer, error) from None
+
+    def tell(self, result: Result) -> None:
+        """Returns when the result is on `video.results`; raises NotTaken."""
+        producer = self._ready()
+        try:
+            producer.send(self._results, value=encode(result), key=result.job.encode()).get(timeout=ACKNOWLEDGED)
+        except (KafkaError, OSError, AssertionError) as error:
+            raise self._failed(producer, error) from None
 
     def close(self) -> None:
         """Sends what is left, shortly."""
@@ -55,16 +71,16 @@ class Jobs:
         if producer is not None:
             producer.close(timeout=3.0)
 
-    def _send(self, producer: Any, job: Job) -> None:
-        key = job.id.encode()
-        try:
-            producer.send(self._jobs, value=encode(job), key=key).get(timeout=ACKNOWLEDGED)
-            queued = Result(job.id, State.QUEUED, job.queued_ms, job.queued_ms)
-            producer.send(self._results, value=encode(queued), key=key)
-        except (KafkaError, OSError, AssertionError) as error:
-            log.warning("job_not_acknowledged", error=type(error).__name__)
-            self._renew(producer)
-            raise NotTaken("Kafka has not acknowledged the job in time") from None
+    def _ready(self) -> Any:
+        producer = self._producer
+        if producer is None:
+            raise NotTaken(self.problem, sent=False)
+        return producer
+
+    def _failed(self, producer: Any, error: Exception) -> NotTaken:
+        log.warning("record_not_acknowledged", error=type(error).__name__)
+        self._renew(producer)
+        return NotTaken("Kafka has not acknowledged it in time", sent=True)
 
     def _renew(self, failed: Any) -> None:
         """A producer that gave a record up may refuse all that follow."""

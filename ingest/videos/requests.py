@@ -5,52 +5,69 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from infra.service.destinations import LONGEST_URL
 from ingest.videos.problems import Problem
-from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Job, Wanted, doubled, new_id
+from schemas.sites import MAX_SITE
+from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Wanted, doubled
 
-LONGEST_BODY = 64 * 1024  # bytes
+LONGEST_BODY = 64 * 1024  # bytes of JSON
 KINDS_EXPECTED = f"Expected one of {', '.join(kind.__struct_config__.tag for kind in get_args(Wanted))}"
 
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_URL)]
+SiteId = Annotated[int, msgspec.Meta(ge=1, le=MAX_SITE)]
 
-class NewJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/videos`. A path that is not absolute counts from the folder of videos."""
 
-    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)]
+class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The part `request` beside the part `file`. `site`: needed where the token may write on several; `webhook`: is
+    told when the job is done or has failed."""
+
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
+    site: SiteId | None = None
+    webhook: Url | UnsetType = UNSET
 
 
-_body: msgspec.json.Decoder[NewJob] = msgspec.json.Decoder(NewJob)
+class VideoRequest(UploadRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A body that names a file, or a URL that it is fetched from. A `path` that is not absolute counts from the folder
+    of videos."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_PATH)] | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
 
 
-def new_job(body: bytes, folder: Path, largest: int, now_ms: int) -> Job:
-    """The job that a body asks for; raises Problem. Looks at the file system, so it may take a while.
+T = TypeVar("T", bound=UploadRequest)
 
-    `folder`: videos are taken from it alone, wherever links lead; `largest`: bytes of a file.
-    """
+
+def read(body: bytes, kind: type[T], where: str = "") -> T:
+    """What a body asks for; raises Problem. `where`: the part of a form that the body is."""
     try:
-        asked = _body.decode(body)
+        asked = msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         text, _, place = str(error).rpartition(" - at `")
         field = place.rstrip("`").removeprefix("$").removeprefix(".") if text else ""
         detail = KINDS_EXPECTED if field.endswith("kind") else text or str(error)
-        raise Problem(422, detail, field=field) from None
+        raise Problem(422, detail, field=".".join(filter(None, (where, field)))) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Problem(400, 'the body is not JSON; an object is wanted, as {"path": "holiday.mp4"}') from None
+        what = f"the part {where}" if where else "the body"
+        raise Problem(400, f'{what} is not JSON; an object is wanted, as {{"path": "holiday.mp4"}}') from None
+    if isinstance(asked, VideoRequest) and (asked.path is UNSET) == (asked.url is UNSET):
+        raise Problem(422, "one of `path` and `url` is needed, and not both")
     if (number := doubled(asked.outputs)) is not None:
         raise Problem(
             422,
             "another output of this list has the same kind and width, so the same file",
-            field=f"outputs[{number}]",
+            field=".".join(filter(None, (where, f"outputs[{number}]"))),
         )
-    return Job(new_id(now_ms), str(allowed(asked.path, folder, largest)), now_ms, asked.outputs)
+    return asked
 
 
 def allowed(path: str, folder: Path, largest: int) -> Path:
-    """The file that a path means, links resolved; raises Problem unless it is a regular file below `folder`.
+    """The file that a path means, links resolved; raises Problem unless it is a regular file below `folder`, of at
+    most `largest` bytes. Looks at the file system, so it may take a while.
 
     What lies outside is refused alike whether it exists or not, so the answer tells nothing about it.
     """

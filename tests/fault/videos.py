@@ -81,10 +81,12 @@ class VideoLoad:
             time.sleep(1.0)
 
     def _send(self) -> None:
+        token = self._settings.api_token.read_text().strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         while not self._ending.wait(EVERY):
             connection = http.client.HTTPConnection(self._settings.host, self._settings.video_port, timeout=15)
             try:
-                connection.request("POST", "/v1/videos", json.dumps({"path": NAME}))
+                connection.request("POST", "/v1/videos", json.dumps({"path": NAME}), headers)
                 answer = connection.getresponse()
                 body = answer.read()
                 if answer.status == 202:

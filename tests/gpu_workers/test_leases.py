@@ -12,22 +12,30 @@ import psutil
 import pytest
 from kafka.admin import KafkaAdminClient
 
-from gpu_workers.leases import COMPLETE, LOST, group
+from gpu_workers.leases import LOST, group
 from infra import topics
 from infra.service.settings import Settings
+from infra.service.storage import storage
 from schemas.topics import VIDEO_JOBS
 from schemas.videos import (
+    RECORD,
+    SITE_HEADER,
     Engine,
+    InFolder,
     Job,
     NvmlState,
     Poster,
     Reason,
     State,
     Storyboard,
+    Uploaded,
     Wanted,
     WorkerState,
+    deleted_key,
     encode,
     new_id,
+    output_key,
+    upload_key,
 )
 from tests.clips import cues, load, small
 from tests.services import Service
@@ -95,7 +103,7 @@ def test_jobs_are_done_or_fail_with_a_reason(
     bad = ask(settings, settings.videos / "bad.mp4")
     outside = ask(settings, small(tmp_path / "outside.mp4"))
     put(settings, b'{"not": "a job"}', None)
-    put(settings, b"\xff", (odd := "019ab4ce-2480-7fc4-bd38-40d0652508f2").encode())
+    put(settings, b"\xff", (odd := "019ab4ce-2480-7fc4-bd38-40d0652508f2").encode(), headers=[(SITE_HEADER, b"7")])
     last = ask(settings, clip, Poster(width=320))
     worker.start()
     results.wait(lambda told: "done 1" in told.of(last))
@@ -113,6 +121,7 @@ def test_jobs_are_done_or_fail_with_a_reason(
     assert results.last(bad).reason is Reason.DAMAGED
     assert results.last(outside).reason is Reason.NOT_ALLOWED
     assert results.last(odd).reason is Reason.BAD_JOB
+    assert [results.last(job).site for job in (good, bad, odd)] == [1, 1, 7]
     results.wait(lambda told: any(status.done == 2 for status in told.statuses))
     status = results.statuses[-1]
     assert (status.failed, status.state) == (4, WorkerState.IDLE)
@@ -141,7 +150,7 @@ def test_a_job_survives_the_death_of_its_worker(settings: Settings, clip: Path, 
     outputs = results.last(job).outputs
     assert len(outputs) == 2 * len(MUCH)
     files = {path.name for path in (settings.thumbnails / job).iterdir()}
-    assert files == {COMPLETE, *(f"{wanted.name}.{ending}" for wanted in MUCH for ending in ("jpg", "vtt"))}
+    assert files == {RECORD, *(f"{wanted.name}.{ending}" for wanted in MUCH for ending in ("jpg", "vtt"))}
     for sheet, text in zip(outputs[::2], outputs[1::2], strict=True):
         picture = load(settings.thumbnails / sheet.path)
         assert (picture.shape[1], picture.shape[0]) == (sheet.width, sheet.height)
@@ -221,12 +230,51 @@ def test_a_worker_that_stops_finishes_its_job_or_returns_it(
         in_the_middle(hasty, results, second, 1)
         assert hasty.stop() == 0
         # The only attempt was not spent.
-        assert not (settings.thumbnails / second / COMPLETE).exists()
+        assert not (settings.thumbnails / second / RECORD).exists()
         hasty.start(wait=False)
         results.wait(lambda told: "done 1" in told.of(second))
         assert results.of(second) == ["running 1", "running 1", "done 1"]
     finally:
         hasty.kill()
+
+
+def test_deleted_jobs_leave_nothing(settings: Settings, clip: Path, worker: Service, results: Told) -> None:
+    """One is deleted before it begins, one in the middle; one of them was uploaded, the other is a file in the folder,
+    which stays."""
+    kept = storage(settings)
+    now = int(time.time() * 1000)
+    early = Job(new_id(now), 1, Uploaded(), now)
+    kept.private.put(upload_key(early.id), clip.read_bytes())
+    kept.private.put(deleted_key(early.id), b"{}")
+    put(settings, encode(early), early.id.encode())
+    late = ask(settings, clip, *MUCH)
+    worker.start(wait=False)
+    results.wait(lambda told: "deleted 0" in told.of(early.id))
+    in_the_middle(worker, results, late, 1)
+    kept.outputs.put(output_key(late, "storyboard-316.jpg"), b"as if the decoder had written it just now")
+    kept.private.put(deleted_key(late), b"{}")
+    results.wait(lambda told: "deleted 0" in told.of(late))
+    assert results.of(early.id) == ["deleted 0"]
+    assert results.of(late) == ["running 1", "deleted 0"]
+    assert [path.name for path in settings.thumbnails.iterdir()] == []
+    assert kept.private.read(upload_key(early.id)) is None
+    assert clip.exists()
+    last = ask(settings, clip, Poster(width=320))
+    results.wait(lambda told: "done 1" in told.of(last))
+    assert worker.stop() == 0
+    assert offsets(settings) == {0: 3}
+
+
+def test_an_upload_is_done_as_any_file(settings: Settings, clip: Path, worker: Service, results: Told) -> None:
+    now = int(time.time() * 1000)
+    job, missing = (Job(new_id(now), 1, Uploaded(), now, (Poster(width=320),)) for _ in range(2))
+    storage(settings).private.put(upload_key(job.id), clip.read_bytes())
+    for asked in (job, missing):
+        put(settings, encode(asked), asked.id.encode())
+    worker.start(wait=False)
+    results.wait(lambda told: "failed 1" in told.of(missing.id))
+    assert results.last(missing.id).reason is Reason.NOT_FOUND
+    assert results.of(job.id) == ["running 1", "done 1"]
 
 
 def test_a_hanging_job_costs_an_attempt_and_not_the_lease(
@@ -253,7 +301,7 @@ def test_a_job_that_comes_twice_is_told_twice_and_done_once(
     settings: Settings, clip: Path, worker: Service, results: Told
 ) -> None:
     now = int(time.time() * 1000)
-    job = Job(new_id(now), str(clip), now, (Poster(width=320),))
+    job = Job(new_id(now), 1, InFolder(str(clip)), now, (Poster(width=320),))
     put(settings, encode(job), job.id.encode())
     worker.start()
     results.wait(lambda told: "done 1" in told.of(job.id))

@@ -8,6 +8,7 @@ from infra import migrate, topics
 from infra.service.settings import Settings
 from schemas.migrations import migrations
 from schemas.tables import EVENTS, PACKETS, REJECTS, sql_type
+from schemas.videos import VIDEO_JOBS_TABLE
 
 
 def test_apply_once(settings: Settings) -> None:
@@ -41,7 +42,10 @@ def test_a_changed_migration_is_refused(settings: Settings) -> None:
             migrate.status(client)
 
 
-@pytest.mark.parametrize(("table", "schema"), [("events", EVENTS), ("packets", PACKETS), ("rejects", REJECTS)])
+@pytest.mark.parametrize(
+    ("table", "schema"),
+    [("events", EVENTS), ("packets", PACKETS), ("rejects", REJECTS), ("video_jobs", VIDEO_JOBS_TABLE)],
+)
 def test_tables_have_the_columns_of_the_arrow_schemas(installation: Settings, table: str, schema: object) -> None:
     with migrate.open_database(installation) as client:
         columns = [tuple(row[:2]) for row in client.query(f"DESCRIBE TABLE {table}").result_rows]

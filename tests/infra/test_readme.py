@@ -38,7 +38,7 @@ def test_every_command_and_option_of_the_readme_exists(line: str) -> None:
 
 def test_every_setting_of_the_readme_exists() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    found = set(re.findall(r"VEILSTREAM_[A-Z_]+", README))
+    found = set(re.findall(r"VEILSTREAM_[A-Z0-9_]+", README))
     assert found
     assert found <= known
 

@@ -27,6 +27,11 @@ def test_environment_goes_before_file_before_default(tmp_path: Path, monkeypatch
         ("VEILSTREAM_CLICKHOUSE_URL", "localhost:8123"),
         ("VEILSTREAM_CLICKHOUSE_DATABASE", "a; DROP"),
         ("VEILSTREAM_FLUSH_MIN_MS", "-1"),
+        ("VEILSTREAM_VIDEO_OPEN", "health,jobs"),
+        ("VEILSTREAM_OUTBOUND_SCHEMES", "https,file"),
+        ("VEILSTREAM_OUTBOUND_PORTS", "443,0"),
+        ("VEILSTREAM_VIDEO_STORAGE", "/mnt/videos"),
+        ("VEILSTREAM_S3_ENDPOINT", "minio:9000"),
         ("VEILSTREAM_COLECTOR_PORT", "8080"),
     ],
 )

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from ingest.videos.problems import Problem
-from ingest.videos.requests import new_job
-from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, Poster, Storyboard, decode_job, encode, is_id
+from ingest.videos.requests import UploadRequest, VideoRequest, allowed, read
+from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, InFolder, Job, Poster, Storyboard, decode_job, encode, new_id
 
-NOW = 1_700_000_000_000
 LARGEST = 100
 README = Path(__file__).parents[3] / "README.md"
 
@@ -40,18 +39,25 @@ def folder(tmp_path: Path) -> Path:
     return videos
 
 
+def asked_for(folder: Path, body: bytes) -> tuple[VideoRequest, str]:
+    """What a body asks for, and the file that it names."""
+    asked = read(body, VideoRequest)
+    assert isinstance(asked.path, str)
+    return asked, str(allowed(asked.path, folder, LARGEST))
+
+
 def refused(folder: Path, body: bytes) -> Problem:
     with pytest.raises(Problem) as caught:
-        new_job(body, folder, LARGEST, NOW)
+        asked_for(folder, body)
     return caught.value
 
 
 @pytest.mark.parametrize("path", ["a.mp4", "deep/b.mp4", "./deep/../a.mp4", "link.mp4", "up/videos/a.mp4"])
 def test_a_path_below_the_folder_is_taken_with_its_links_resolved(folder: Path, path: str) -> None:
-    job = new_job(json.dumps({"path": path}).encode(), folder, LARGEST, NOW)
-    assert job.path == os.path.realpath(folder / path)
-    assert (job.queued_ms, job.outputs) == (NOW, DEFAULT_OUTPUTS)
-    assert is_id(job.id)
+    asked, file = asked_for(folder, json.dumps({"path": path}).encode())
+    assert file == os.path.realpath(folder / path)
+    assert asked.outputs == DEFAULT_OUTPUTS
+    job = Job(new_id(1), 1, InFolder(file), 1, asked.outputs)
     assert decode_job(encode(job)) == job
 
 
@@ -59,7 +65,7 @@ def test_an_absolute_path_and_a_folder_that_is_a_link(folder: Path, tmp_path: Pa
     other = tmp_path / "other"
     other.symlink_to(folder)
     for path in (folder / "a.mp4", other / "a.mp4"):
-        assert new_job(json.dumps({"path": str(path)}).encode(), other, LARGEST, NOW).path == str(folder / "a.mp4")
+        assert asked_for(other, json.dumps({"path": str(path)}).encode())[1] == str(folder / "a.mp4")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +113,9 @@ def test_a_body_that_is_not_json(folder: Path, body: bytes) -> None:
         ({"path": 1}, "path", "`str`"),
         ({"path": "x" * 5000}, "path", "length <= 4096"),
         ({"path": "a.mp4", "url": "http://h/v"}, "", "`url`"),
+        ({"url": ""}, "url", "length >= 1"),
+        ({"uri": "http://h/v"}, "", "`uri`"),
+        ({"path": "a.mp4", "site": 0}, "site", ">= 1"),
         ({"path": "a.mp4", "outputs": []}, "outputs", "length >= 1"),
         ({"path": "a.mp4", "outputs": {}}, "outputs", "`array`"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster"}] * (MOST_OUTPUTS + 1)}, "outputs", "length <= 16"),
@@ -129,10 +138,11 @@ def test_a_body_that_asks_for_what_there_is_not(folder: Path, asked: Any, field:
 
 def test_the_readme_asks_rightly(folder: Path) -> None:
     text = README.read_text("utf-8")
-    (body,) = re.findall(r"curl [^\n]*/v1/videos -d '([^']*)'", text)
+    (body,) = re.findall(r"curl [^\n]*/v1/videos --json '([^']*)'", text)
     (outputs,) = re.findall(r'`"outputs": (\[[^`]*\])`', text)
+    (beside,) = re.findall(r"-F 'request=([^']*)'", text)
     (folder / json.loads(body)["path"]).write_bytes(b"x")
-    new_job(body.encode(), folder, LARGEST, NOW)
-    asked = json.loads(body) | {"outputs": json.loads(outputs)}
-    job = new_job(json.dumps(asked).encode(), folder, LARGEST, NOW)
-    assert job.outputs == (Poster(width=640), Storyboard(width=320, tiles=25))
+    asked_for(folder, body.encode())
+    asked, _ = asked_for(folder, json.dumps(json.loads(body) | {"outputs": json.loads(outputs)}).encode())
+    assert asked.outputs == (Poster(width=640), Storyboard(width=320, tiles=25))
+    assert read(beside.encode(), UploadRequest).outputs == (Poster(),)

@@ -1,0 +1,106 @@
+"""What the API answers when all is well; `openapi` describes it from these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.responses import Response
+
+from schemas.videos import Engine, Kind, Reason, Result, Source, State
+
+Moment = Annotated[str, msgspec.Meta(description="UTC, RFC 3339", extra_json_schema={"format": "date-time"})]
+Id = Annotated[str, msgspec.Meta(description="a UUID of version 7", extra_json_schema={"format": "uuid"})]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A job that was taken; its state is found under `url`."""
+
+    id: Id
+    site: int
+    url: str
+    state: Literal["queued"] = "queued"
+
+
+class File(msgspec.Struct, frozen=True):
+    """An output. `width` and `height`: pixels, of one tile for WebVTT; `time`: seconds, of the (first) frame shown."""
+
+    kind: Kind
+    path: str
+    url: str
+    width: int
+    height: int
+    time: float
+
+
+class Video(msgspec.Struct, frozen=True):
+    """A job. `attempt` counts from 1, 0 while queued; `at` is when `state` began; `seconds` is the work's time."""
+
+    id: Id
+    site: int
+    state: State
+    attempt: int
+    queued_at: Moment
+    at: Moment
+    outputs: list[File] = []
+    seconds: float | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+    engine: Engine | UnsetType = UNSET
+    source: Source | UnsetType = UNSET
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a webhook tells; `timestamp` is when it happened."""
+
+    type: Annotated[str, msgspec.Meta(description="video.done or video.failed")]
+    timestamp: Moment
+    data: Video
+
+
+class VideoList(msgspec.Struct, frozen=True):
+    """Jobs, the latest first. `next`: the cursor of the following page, null on the last."""
+
+    videos: list[Video]
+    next: str | None
+
+
+def place_of(job: str, file: str = "") -> str:
+    """Where a job, or a file of it, is found."""
+    return f"/v1/videos/{job}" + (f"/{file}" if file else "")
+
+
+def video_of(result: Result) -> Video:
+    """A job that has ended, as it was told."""
+    failed = result.reason is not None
+    return Video(
+        result.job,
+        result.site,
+        result.state,
+        result.attempt,
+        moment(datetime.fromtimestamp(result.queued_ms / 1000, UTC)),
+        moment(datetime.fromtimestamp(result.at_ms / 1000, UTC)),
+        [
+            File(output.kind, output.path, place_of(result.job, output.path.rpartition("/")[2]), *rest)
+            for output in result.outputs
+            for rest in [(output.width, output.height, output.time)]
+        ],
+        seconds=result.seconds,
+        reason=result.reason if result.reason is not None else UNSET,
+        detail=result.detail if failed else UNSET,
+        engine=result.engine if result.engine is not None else UNSET,
+        source=result.source if result.source is not None else UNSET,
+    )
+
+
+def json_response(content: object, status: int, headers: Mapping[str, str]) -> Response:
+    """An answer that is one of these."""
+    return Response(msgspec.json.encode(content) + b"\n", status, headers, media_type="application/json")
+
+
+def moment(when: datetime) -> str:
+    """A time as the API writes it."""
+    return when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
