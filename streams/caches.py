@@ -61,7 +61,7 @@ def page(text: str, rules: Rules) -> Page:
         parts.host.partition(":")[0],
         urls.clean_path(parts, rules),
         searches.keyword(parts.parameters, rules),
-        campaigns.of_parameters(given),
+        campaigns.of_parameters(given, rules),
         removed,
         parts.host,
     )

@@ -1,4 +1,4 @@
-"""URLs, titles and other texts: excluded parameters and credentials removed.
+"""URLs, titles and other texts: excluded parameters, credentials and what detectors find removed.
 
 A URL is taken apart once (`split`); campaigns and site searches read its parameters, and only what `clean` puts
 together again is stored: scheme, host, path, the parameters that are not excluded, and the fragment where the
@@ -15,7 +15,7 @@ import re
 
 from schemas.parameters import decode
 from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
-from streams.anonymize.texts import Field, free_text
+from streams.anonymize.texts import free_text, ordinary
 from streams.rules import Rules
 
 __all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "split", "tidy"]
@@ -62,8 +62,7 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
 
     `dropped`: names that go into columns of their own (campaigns) and are left out uncounted.
     """
-    url = f"{parts.scheme}:" if parts.scheme else ""
-    url += f"//{parts.host}{masked_path(parts.path, rules)}"
+    url = masked_path(parts.path, rules)
     kept, removed = _kept(parts.parameters, rules, dropped)
     if kept:
         url += "?" + "&".join(kept)
@@ -80,8 +79,9 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
     if "%" in url:
         url, more = _inside(url, rules, encoded_only=True)
         removed += more
-    url, more = free_text(url, "url")
-    return cut(url), removed + more
+    front = f"{parts.scheme}://{parts.host}" if parts.scheme else f"//{parts.host}"  # the host names no visitor
+    room = LIMIT - len(front.encode("utf-8", "replace"))
+    return cut(front + free_text(url, rules, max(0, room))), removed
 
 
 def masked_path(path: str, rules: Rules) -> str:
@@ -103,31 +103,27 @@ def clean_path(parts: Parts, rules: Rules) -> str:
     """The path as it may be stored, "/" where there is none."""
     path = masked_path(parts.path, rules) or "/"
     path = _inside(path, rules, encoded_only=True)[0] if "%" in path else path
-    return cut(free_text(path, "path")[0])
+    return free_text(path, rules)
 
 
-def clean_text(text: str, rules: Rules, limit: int = LIMIT, field: Field = "text") -> tuple[str, int]:
+def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
     """A decoded text as it may be stored, and how many parameters were removed from URLs within it."""
     text = tidy(text)
     removed = 0
     if holds_urls(text):
         text, removed = _inside(text, rules)
         text = text.strip()
-    text, more = free_text(text, field)
-    return cut(text, limit), removed + more
+    return free_text(text, rules, limit), removed
 
 
 def plain_text(text: str) -> str | None:
     """A decoded text that is the same under all rules, as it may be stored; None where a site's rules are needed."""
     text = tidy(text)
-    if holds_urls(text):
-        return None
-    found, removed = free_text(text, "text")
-    return None if removed else cut(found)
+    return cut(text) if not holds_urls(text) and ordinary(text) else None
 
 
 def holds_urls(text: str) -> bool:
-    """Whether a text may hold something that a site's rules remove; if not, `clean_text` is the same for all."""
+    """Whether a text may hold parameters or credentials, which a site's rules remove."""
     return "=" in text or "://" in text or "%" in text
 
 
