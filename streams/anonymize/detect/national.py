@@ -239,8 +239,8 @@ class Number:
     words: re.Pattern[str] | None = None
 
 
-_BEFORE = r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9_][.-])(?<![0-9][ ,])"
-_AFTER = r"(?![A-Za-z0-9_]|[.,-][A-Za-z0-9_]|[ ][0-9])"
+_BEFORE = r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9_][.-])(?<![0-9],)"
+_AFTER = r"(?![A-Za-z0-9_]|[.,-][A-Za-z0-9_])"
 
 
 def _number(country: str, digits: int, pattern: str, valid: Callable[[str], bool], words: str = "") -> Number:
@@ -315,8 +315,20 @@ def find(text: str) -> Iterator[tuple[int, int]]:
             continue
         for match in number.pattern.finditer(plain):
             start = match.start()
-            if number.words is None and text[start - 1 : start] == "+" and not text[start - 2 : start - 1].isalnum():
-                continue  # an international telephone number
+            if number.words is None and (_international(text, start) or _longer(plain, *match.span())):
+                continue
             told = number.words is None or number.words.search(text, max(0, start - LOOK_BACK), start)
             if told and number.valid(match[0]) and not is_article(text, start):
                 yield match.span()
+
+
+def _international(text: str, start: int) -> bool:
+    """Whether a number is the rest of an international telephone number."""
+    return text[start - 1 : start] == "+" and not text[start - 2 : start - 1].isalnum()
+
+
+def _longer(text: str, start: int, end: int) -> bool:
+    """Whether groups of digits are a part of a row of more of them."""
+    grouped = " " in text[start:end]
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    return grouped and ((before[:1].isdecimal() and before[1:] == " ") or (after[:1] == " " and after[1:].isdecimal()))

@@ -33,7 +33,7 @@ _run = re.compile(
 _digits = re.compile(r"[0-9]+").findall
 _groups = re.compile(r"[0-9]+").finditer
 _gaps = re.compile(r"[0-9]+").split
-_number = re.compile(r"(?<![A-Za-z0-9_])\+?\(?[0-9](?:[ ./()+-]{0,3}[0-9]){5,14}(?![A-Za-z0-9_])").finditer
+_number = re.compile(r"(?<![A-Za-z0-9_])\+?\(?[0-9](?:[ ./()+-]{0,2}[0-9]){5,14}(?![A-Za-z0-9_])").finditer
 _told = re.compile(
     r"(?<!\[)(?<![^\W\d_])([^\W\d_]{2,16})(?:[_ .-]{0,2}(?:no|nr|num|number|nummer|numero|número))?"
     r"(?:[^\w\[\]]|_){1,4}$",

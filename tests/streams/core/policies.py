@@ -76,7 +76,8 @@ FIELDS = (
 
 
 class Told(Traffic):
-    """Traffic whose requests also hold personal values in any field, custom fields, places, consent, forced ids and signals of refusal."""
+    """Traffic whose requests also hold custom fields, places, consent, forced ids and signals of refusal, and values of
+    persons in any field."""
 
     def query(self, visitor: Any) -> str:
         r = self.random
