@@ -485,7 +485,7 @@ def _content(
         url, lost = urls.clean(page, rules, campaigns.PARAMETERS)
         removed += lost
         own, host = page.host, page.host.partition(":")[0]
-        path = urls.clean_path(page, rules)
+        path, _ = urls.clean_path(page, rules)
         keyword = searches.keyword(page.parameters, rules)
         campaign = campaigns.of_parameters(page.parameters + page.fragment_parameters, rules)
     direct = campaigns.of_request(given, rules)

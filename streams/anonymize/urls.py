@@ -57,15 +57,22 @@ def _kept(given: tuple[Parameter, ...], rules: Rules, dropped: frozenset[str]) -
     return kept, removed
 
 
-def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> tuple[str, int]:
+def clean(
+    parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset(), path: tuple[str, int] | None = None
+) -> tuple[str, int]:
     """The URL as it may be stored, and how many parameters the rules removed.
 
-    `dropped`: names that go into columns of their own (campaigns) and are left out uncounted.
+    `dropped`: names that go into columns of their own (campaigns) and are left out uncounted. `path`: what `clean_path`
+    gave, where it is known.
     """
-    url = masked_path(parts.path, rules)
-    kept, removed = _kept(parts.parameters, rules, dropped)
-    if kept:
-        url += "?" + "&".join(kept)
+    front = f"{parts.scheme}://{parts.host}" if parts.scheme else f"//{parts.host}"  # the host names no visitor
+    way, removed = path or clean_path(parts, rules)
+    way = way if parts.path else ""
+    if _size(front) + _size(way) > LIMIT:
+        way = free_text(way, rules, max(0, LIMIT - _size(front)))
+    kept, more = _kept(parts.parameters, rules, dropped)
+    removed += more
+    rest = "?" + "&".join(kept) if kept else ""
     if parts.fragment and rules.privacy.keep_fragment:
         before, question, _ = parts.fragment.partition("?")
         if parts.fragment_parameters:
@@ -75,13 +82,27 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
             fragment = lead + "&".join(inner) if inner else lead.rstrip("?")
         else:
             fragment = parts.fragment
-        url += "#" + fragment if fragment else ""
-    if "%" in url:
-        url, more = _inside(url, rules, encoded_only=True)
+        rest += "#" + fragment if fragment else ""
+    if rest:
+        rest, more = _masked(rest, rules, max(0, LIMIT - _size(front) - _size(way)))
         removed += more
-    front = f"{parts.scheme}://{parts.host}" if parts.scheme else f"//{parts.host}"  # the host names no visitor
-    room = LIMIT - len(front.encode("utf-8", "replace"))
-    return cut(front + free_text(url, rules, max(0, room))), removed
+    return cut(front + way + rest), removed
+
+
+def clean_path(parts: Parts, rules: Rules) -> tuple[str, int]:
+    """The path as it may be stored, "/" where there is none, and how many parameters were removed from URLs in it."""
+    return _masked(masked_path(parts.path, rules) or "/", rules, LIMIT)
+
+
+def _masked(text: str, rules: Rules, limit: int) -> tuple[str, int]:
+    removed = 0
+    if "%" in text:
+        text, removed = _inside(text, rules, encoded_only=True)
+    return free_text(text, rules, limit), removed
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def masked_path(path: str, rules: Rules) -> str:
@@ -97,13 +118,6 @@ def masked_path(path: str, rules: Rules) -> str:
                 if star == "*" and parts[at]:
                     parts[at] = "*"
     return "/".join(parts)
-
-
-def clean_path(parts: Parts, rules: Rules) -> str:
-    """The path as it may be stored, "/" where there is none."""
-    path = masked_path(parts.path, rules) or "/"
-    path = _inside(path, rules, encoded_only=True)[0] if "%" in path else path
-    return free_text(path, rules)
 
 
 def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:

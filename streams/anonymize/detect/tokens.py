@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 # All of them lie within words of these.
 _words = re.compile(r"(?<![A-Za-z0-9_.-])[A-Za-z0-9_.-]{16,8192}").finditer
-_jwt = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?").search
+_jwt = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{13,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?").search
+_whole = re.compile(r"[A-Za-z0-9_-]{16}").search
 _hex = re.compile(r"[0-9A-Fa-f]{29,36}").fullmatch
 _file = re.compile(
     r"[^?#&\s]{0,400}?\.(?:m?js|css|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|otf|mp[34]|webm|m3u8|ts|map|wasm|pdf|zip)"
@@ -68,7 +69,7 @@ def find(text: str) -> Iterator[tuple[int, int]]:
         end = start + len(token)
         if not opaque(token):
             continue
-        if len(token) >= 16 and _after(_secret, text, start):
+        if _whole(token) and _after(_secret, text, start):
             yield start, end
         elif _hex(token):
             if not _file(text, end):
