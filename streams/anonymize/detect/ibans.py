@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_head = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[ .+-]?[0-9]{2}").finditer
+_head = re.compile(r"[0-9](?:(?<=[A-Za-z]{2}.)|(?<=[A-Za-z]{2}[ .+-].))[0-9]").finditer  # the check digits
 DIGITS = 4  # without fewer it is a word
 _SEPARATORS = frozenset(" .+-")
 
@@ -38,12 +38,16 @@ _LENGTHS = {
 
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Where they begin and end."""
+    after = 0
     for match in _head(text):
-        length = _LENGTHS.get(match[1].upper())
-        if length is not None:
-            end = _end(text, match.start(), length)
+        start = match.start() - (2 if text[match.start() - 1].isalpha() else 3)
+        length = _LENGTHS.get(text[start : start + 2].upper())
+        begins = not (text[start - 1 : start].isascii() and text[start - 1 : start].isalnum())
+        if length is not None and begins and start >= after:
+            end = _end(text, start, length)
             if end:
-                yield match.start(), end
+                yield start, end
+                after = end
 
 
 def _end(text: str, start: int, length: int) -> int:

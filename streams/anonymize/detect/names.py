@@ -54,7 +54,7 @@ SECTIONS = frozenset(_sections.split())  # of letters a to z only
 _WORDS = frozenset(_pages.split())
 
 _SEGMENT = r"([^/?#&;,\s\[\]\"'<>]{1,200})"
-_after = re.compile(rf"/([A-Za-z]{{1,16}})(?=/{_SEGMENT})|(?<!/npm)(?<!/package)/[~@](?={_SEGMENT})").finditer
+_after = re.compile(rf"/(?:([A-Za-z]{{1,16}})(?=/{_SEGMENT})|[~@](?<!/npm/.)(?<!/package/.)(?={_SEGMENT}))").finditer
 _ending = re.compile(r"\.(?:x?html?|php|aspx?|jsp|json|xml|cgi|do)$", re.IGNORECASE).sub
 _word = re.compile(r"[^-_.+: ]+").findall
 

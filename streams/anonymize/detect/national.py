@@ -239,14 +239,13 @@ class Number:
     words: re.Pattern[str] | None = None
 
 
-_BEFORE = r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9_][.-])(?<![0-9],)"
-_AFTER = r"(?![A-Za-z0-9_]|[.,-][A-Za-z0-9_])"
-
-
 def _number(country: str, digits: int, pattern: str, valid: Callable[[str], bool], words: str = "") -> Number:
+    after = r"(?![A-Za-z0-9])" if words else r"(?![A-Za-z0-9_]|[.,-][A-Za-z0-9_])"
     told = re.compile(rf"(?<![A-Za-z\[])(?:{words})[^0-9\[\]]{{0,24}}$", re.IGNORECASE) if words else None
-    before, after = (r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])") if words else (_BEFORE, _AFTER)
-    return Number(country, digits, re.compile(f"{before}(?:{pattern}){after}", re.IGNORECASE), valid, told)
+    return Number(country, digits, re.compile(f"(?:{pattern}){after}", re.IGNORECASE), valid, told)
+
+
+_parted = re.compile(r"(?:[A-Za-z0-9_]|[A-Za-z0-9_][.-]|[0-9],)$").search
 
 
 NUMBERS = (
@@ -311,20 +310,26 @@ def find(text: str) -> Iterator[tuple[int, int]]:
     plain = text.replace("+", " ")  # as a query writes it
     count = len(digits_of(text))
     for number in NUMBERS:
-        if count < number.digits:
-            continue
-        for match in number.pattern.finditer(plain):
-            start = match.start()
-            if number.words is None and (_international(text, start) or _longer(plain, *match.span())):
-                continue
-            told = number.words is None or number.words.search(text, max(0, start - LOOK_BACK), start)
-            if told and number.valid(match[0]) and not is_article(text, start):
+        for match in number.pattern.finditer(plain) if count >= number.digits else ():
+            stands = _told if number.words else _alone
+            if stands(number, text, plain, match) and number.valid(match[0]) and not is_article(text, match.start()):
                 yield match.span()
 
 
-def _international(text: str, start: int) -> bool:
-    """Whether a number is the rest of an international telephone number."""
-    return text[start - 1 : start] == "+" and not text[start - 2 : start - 1].isalnum()
+def _told(number: Number, text: str, plain: str, match: re.Match[str]) -> bool:
+    """Whether a word before it says what it is."""
+    start = match.start()
+    within = text[start - 1 : start].isascii() and text[start - 1 : start].isalnum()
+    assert number.words is not None
+    return not within and number.words.search(plain, max(0, start - LOOK_BACK), start) is not None
+
+
+def _alone(_number: Number, text: str, plain: str, match: re.Match[str]) -> bool:
+    """Whether it is a part of nothing longer: a word, a row of groups, an international telephone number."""
+    start = match.start()
+    if text[start - 1 : start] == "+" and not text[start - 2 : start - 1].isalnum():
+        return False
+    return not _parted(plain, max(0, start - 2), start) and not _longer(plain, *match.span())
 
 
 def _longer(text: str, start: int, end: int) -> bool:

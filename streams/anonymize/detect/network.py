@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv6Address
 
-_ipv4 = re.compile(r"(?<![A-Za-z0-9_.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9])").finditer
+_ipv4 = re.compile(r"[0-9](?<![A-Za-z0-9_.].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![A-Za-z0-9_]|\.[0-9])").finditer
 _version = re.compile(
     r"(?:(?<![A-Za-z])(?:v|ver|version|release|rel|build|firmware|fw|driver|update|patch|sdk)[^A-Za-z0-9]{0,3}"
     r"|(?:chrome|firefox|safari|edge?|opr|android|webkit|windows)[ /]"
