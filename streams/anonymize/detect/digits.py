@@ -27,6 +27,11 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
+def ean(digits: str) -> bool:
+    """Whether the last digit of the number of an article checks the others (GS1)."""
+    return (sum(map(int, digits[-1::-2])) + 3 * sum(map(int, digits[-2::-2]))) % 10 == 0
+
+
 def weighted(digits: str, weights: Sequence[int]) -> int:
     """The sum of the digits times their weights; what is beyond the shorter of both is left out."""
     return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))

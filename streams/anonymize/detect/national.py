@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from string import ascii_uppercase
 
-from streams.anonymize.detect.digits import LOOK_BACK, digits_of, is_article, luhn, weighted
+from streams.anonymize.detect.digits import LOOK_BACK, digits_of, ean, is_article, luhn, weighted
 
 _LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"  # Spain
 _MARKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"  # Finland
@@ -123,7 +123,7 @@ def _denmark(text: str) -> bool:
 
 def _switzerland(text: str) -> bool:
     """AHV number: EAN-13 with the country's 756."""
-    return weighted(digits_of(text), (1, 3) * 6 + (1,)) % 10 == 0
+    return ean(digits_of(text))
 
 
 def _austria(text: str) -> bool:
@@ -161,6 +161,24 @@ def _czechia(text: str) -> bool:
     month = int(digits[2:4]) % 50
     born = _birth(f"{digits[:2]}{month - 20 if month > 20 else month:02d}{digits[4:6]}")
     return born and (int(digits) % 11 == 0 or (int(digits[:9]) % 11 == 10 and digits[9] == "0"))
+
+
+def _estonia(text: str) -> bool:
+    """Isikukood, Lithuania's asmens kodas too: a date, and a check digit mod 11 with second weights."""
+    check = weighted(text, (1, 2, 3, 4, 5, 6, 7, 8, 9, 1)) % 11
+    if check == 10:
+        check = weighted(text, (3, 4, 5, 6, 7, 8, 9, 1, 2, 3)) % 11 % 10
+    return _birth(text[1:7]) and check == int(text[10])
+
+
+def _greece(text: str) -> bool:
+    """AMKA: a date, Luhn's digit."""
+    return _birth(text[:6], "dmy") and luhn(text)
+
+
+def _korea(text: str) -> bool:
+    """Resident registration number: a date; since 2020 there is no check digit."""
+    return _birth(text[:6])
 
 
 def _britain(text: str) -> bool:
@@ -284,6 +302,9 @@ NUMBERS = (
     _number("IE", 7, r"[0-9]{7}[A-W][A-IW]?", _ireland, "pps"),
     _number("RO", 13, r"[1-8][0-9]{12}", _romania),
     _number("CZ", 10, r"[0-9]{6}/[0-9]{4}", _czechia),
+    _number("EE", 11, r"[1-6][0-9]{10}", _estonia),
+    _number("GR", 11, r"[0-9]{11}", _greece),
+    _number("KR", 13, r"[0-9]{6}-[1-8][0-9]{6}", _korea),
     _number("CZ", 10, r"[0-9]{10}", _czechia, "rodn|rč"),
     _number(
         "GB",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from streams.anonymize.detect.digits import digits_of
+from streams.anonymize.detect.digits import digits_of, ean
 
 LEAST, MOST = 8, 15  # digits of an international number
 GROUPS = 12  # groups of digits in a row that are looked at
@@ -22,13 +22,17 @@ _code = re.compile(
     r"|9(?:[0-58]|6[0-8]|7[0-79]|9[2-8])"
 ).match
 _TRUNK = re.compile(r"\(0\)")
+_EXTENSION = r"(?: ?(?:x|ext\.?) ?[0-9]{1,6})?"
 _international = re.compile(
     r"[+0](?:(?<=\+)(?<![A-Za-z0-9_].)|(?<![A-Za-z0-9_+.,-].)0)[ (]{0,2}"
-    r"([1-9](?:(?:[ ./()-]{0,3}|\+[./()-]{0,2}|[).-]\+)[0-9]){6,14})(?![A-Za-z0-9_])"
+    r"([1-9](?:(?:[ ./()-]{0,3}|\+[./()-]{0,2}|[).-]\+)[0-9]){6,14})"
+    rf"{_EXTENSION}(?![A-Za-z0-9_])",
+    re.IGNORECASE,
 ).finditer
 _run = re.compile(
-    r"[(0-9](?<![A-Za-z0-9_.,].)(?<![A-Za-z0-9_]-.)(?<![0-9][ /)].)[0-9]{0,8}\)?"
-    r"(?:[ ./()-]{1,3}[0-9]{1,8}\)?){1,11}(?![A-Za-z0-9_]|[-.][A-Za-z0-9_]|[ /,][0-9])"
+    r"[(0-9](?<![A-Za-z0-9_.,].)(?<![A-Za-z0-9_]-.)(?<![0-9][ /)].)[0-9]{0,9}\)?"
+    rf"(?:[ ./()-]{{1,3}}[0-9]{{1,9}}\)?){{1,11}}({_EXTENSION})(?![A-Za-z0-9_]|[-.][A-Za-z0-9_]|[ /,][0-9])",
+    re.IGNORECASE,
 ).finditer
 _digits = re.compile(r"[0-9]+").findall
 _groups = re.compile(r"[0-9]+").finditer
@@ -60,7 +64,8 @@ def find(text: str) -> Iterator[tuple[int, int]]:
     for match in _international(text):
         least = LEAST if match[0][0] == "+" else LEAST + 2
         if match[0].isdecimal():  # what has no mark at all is more often an article
-            least = MOST + 1 if text[match.start() - 1 : match.start()] == "/" else LEAST + 3
+            article = ean(match[0]) or text[match.start() - 1 : match.start()] == "/"
+            least = MOST + 1 if article else LEAST + 3
         if _valid(match[1], least):
             yield match.span()
     plain = text.replace("+", " ")  # as a query writes it
@@ -88,7 +93,8 @@ def _valid(number: str, least: int) -> bool:
 
 def _national(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     """The numbers in a row of groups of digits; a second one begins after a wider gap only."""
-    groups = [(group[0], group.start(), group.end()) for group in _groups(text, *match.span())][:GROUPS]
+    row = match.start(), match.start(1)
+    groups = [(group[0], group.start(), group.end()) for group in _groups(text, *row)][:GROUPS]
     first = 0
     while first < len(groups) - 1:
         for last in range(len(groups), first + 1, -1):
@@ -96,7 +102,8 @@ def _national(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
             if last < len(groups) and groups[last][1] - end < 2:
                 continue  # it goes on
             if _shape(text, [group[0] for group in groups[first:last]], start, end):
-                yield start - (text[start - 1 : start] == "("), end + (text[end : end + 1] == ")")
+                whole = match.end() if end == row[1] else end + (text[end : end + 1] == ")")
+                yield start - (text[start - 1 : start] == "("), whole
                 first = last - 1
                 break
         first += 1
@@ -121,7 +128,9 @@ def _shape(text: str, groups: Sequence[str], start: int, end: int) -> bool:
     if lengths[0] <= 3 and ("(" in marks or (")" in marks and text[start - 1 : start] == "(")):
         return total - lengths[0] >= 7 and not all(map(_year, groups[1:]))
     if lengths in ((3, 3, 4), (1, 3, 3, 4)):
-        return head[0] in ("1" if lengths[0] == 1 else "23456789") and len(marks) <= 2
+        return head[0] in ("18" if lengths[0] == 1 else "23456789") and len(marks) <= 2
+    if lengths in ((2, 4, 4), (2, 5, 4)) and gaps == [" ", "-"]:
+        return True
     if len(marks) > 1 or marks == {"."} or (marks == {"/"} and len(groups) < 3):
         return False
     if _money_after(text, end) or _money_before(text, max(0, start - 5), start):
@@ -134,6 +143,10 @@ def _shape(text: str, groups: Sequence[str], start: int, end: int) -> bool:
         return head[0] == "1" and head[1] in "3456789"
     if lengths == (5, 5):
         return head[0] in "6789" and not (head.endswith("00") or groups[1].endswith("00"))
+    if lengths == (4, 3, 3):
+        return head[:2] == "69"
+    if lengths == (3, 2, 3):
+        return head[0] in "49" and marks == {" "}
     if lengths == (2, 4, 4):
         return not any(map(_year, groups[1:]))
     return lengths in ((2, 3, 2, 2), (2, 3, 4))
@@ -145,8 +158,10 @@ def _trunk(head: str, lengths: Sequence[int], gaps: Sequence[str]) -> bool:
         return False
     if len(head) == 1 and (len(lengths) < 3 or not set(gaps[0]) <= set(" ()")):
         return False
-    if len(lengths) == 2 and (gaps == ["."] or (gaps == ["-"] and tuple(lengths) == (5, 4))):
-        return False  # a decimal, a code of America's post
+    if len(lengths) == 2 and (gaps == ["."] or (gaps == ["-"] and tuple(lengths) in ((5, 4), (5, 3)))):
+        return False  # a decimal, a code of America's or Brazil's post
+    if tuple(lengths) == (3, 2, 3) and set(gaps) == {"-"}:
+        return False  # a car's plate
     if set(lengths) == {2} and len(lengths) == 4:
         return gaps == ["-", " ", " "]  # two times of day otherwise
     return True

@@ -12,7 +12,7 @@ from schemas.privacy import Detector
 from streams.anonymize.detect.names import SECTIONS
 
 DIGITS = 6  # the fewest of a number, and of a token without a capital letter
-CARD_DIGITS, IBAN_DIGITS = 14, 4
+CARD_DIGITS, IBAN_DIGITS = 12, 4
 OPAQUE = 16  # characters of a token in a row
 ENCODED = 12  # characters in a row that may be base64 of something
 
