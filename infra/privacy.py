@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from infra.service.vault import DAY_KEPT
 from schemas.privacy import (
     Consent,
+    Detector,
     Fingerprint,
     FingerprintAddress,
     LocalTime,
@@ -132,8 +133,33 @@ def _what(rules: Privacy) -> list[str]:
         }[rules.local_time],
         "Titles, events, searches, contents and the names of items are stored as texts, "
         "with URLs in them treated like all others.",
+        _values(rules),
         "Recordings of sessions, heatmaps and contents of forms are refused.",
     ]
+
+
+_DETECTED = {
+    Detector.EMAIL: "e-mail addresses",
+    Detector.PHONE: "telephone numbers",
+    Detector.IBAN: "bank accounts (IBAN)",
+    Detector.CARD: "payment cards",
+    Detector.NATIONAL_ID: "tax and national identity numbers",
+    Detector.TOKEN: "tokens and keys",
+    Detector.IP: "network addresses",
+    Detector.MAC: "addresses of devices (MAC)",
+    Detector.NAME: "names in paths such as /users/",
+}
+
+
+def _values(rules: Privacy) -> str:
+    found = ", ".join(text for kind, text in _DETECTED.items() if kind in rules.detectors)
+    kept = ", ".join(text for kind, text in _DETECTED.items() if kind not in rules.detectors)
+    if not found:
+        return f"Texts and addresses of pages are not searched for {kept}."
+    return (
+        f"Wherever texts, addresses of pages or custom values hold {found}, their kind is stored instead"
+        f"{f'; they are not searched for {kept}' if kept else ''}."
+    )
 
 
 def _address(rules: Privacy) -> str:
@@ -279,6 +305,12 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], Callable[[Privacy], bool], str], ...]
             and Values.KEEP in (r.custom_variables, r.custom_dimensions, *r.dimensions.values())
         ),
         "custom values are stored as they came: sites often put there the user id that is hashed elsewhere",
+    ),
+    (
+        "texts-with-email-addresses",
+        ("detectors",),
+        lambda r: Detector.EMAIL not in r.detectors,
+        "e-mail addresses in titles, searches, events and addresses of pages are stored as they came",
     ),
     (
         "fingerprint-of-full-address",

@@ -102,6 +102,20 @@ class FingerprintAddress(StrEnum):
     FULL = "full"
 
 
+class Detector(StrEnum):
+    """A kind of personal data that is known by its value, wherever it stands in a text."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+    IBAN = "iban"
+    CARD = "card"
+    NATIONAL_ID = "national_id"
+    TOKEN = "token"
+    IP = "ip"
+    MAC = "mac"
+    NAME = "name"
+
+
 class Consent(StrEnum):
     """What consent changes: nothing; the rules of actions that have it; whether anything is stored at all."""
 
@@ -128,6 +142,7 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_parameters: tuple[str, ...] = ()  # beside campaigns and site searches
     excluded_parameters: tuple[str, ...] = ()  # names and /regex/
     excluded_lists: tuple[str, ...] = ("personal", "sessions")
+    detectors: tuple[Detector, ...] = tuple(Detector)  # kinds of values that texts lose
     masked_paths: tuple[str, ...] = ()  # such as /users/*/orders: what stands for a star is not kept
     keep_fragment: bool = False
     search_parameters: tuple[str, ...] = tuple(sorted(SEARCH_PARAMETERS))
@@ -179,7 +194,7 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(of_preset(self.with_consent), consent=Consent.IGNORED, with_consent="", **lists)
 
 
-LISTS = ("allowed_parameters", "excluded_parameters", "masked_paths", "search_parameters", "keep_fragment")
+LISTS = ("allowed_parameters", "excluded_parameters", "detectors", "masked_paths", "search_parameters", "keep_fragment")
 RULES = tuple(name for name in Privacy.__struct_fields__)
 
 # What Matomo does as it is installed: names and hashes that last, everything kept that is not an id of a session.
@@ -193,6 +208,7 @@ _MATOMO: dict[str, Any] = {
     "custom_dimensions": Values.KEEP,
     "url_parameters": UrlParameters.ALL,
     "excluded_lists": ("sessions",),
+    "detectors": (),
     "referrer": Referrers.KEEP,
     "location": Location.CITY,
     "resolution": True,
@@ -243,6 +259,7 @@ CHILDREN: dict[str, Any] = {
     "custom_dimensions": Values.DROP,
     "dimensions": {},
     "url_parameters": UrlParameters.LISTED,
+    "detectors": tuple(Detector),
     "referrer": Referrers.EXCLUDE_PATH,
     "location": Location.COUNTRY,
     "resolution": False,
@@ -299,7 +316,9 @@ def _ordered(found: Privacy) -> Privacy:
         sorted({text if is_pattern(text) else text.lower() for text in found.excluded_parameters})
     )
     lists["masked_paths"] = tuple(sorted(set(found.masked_paths)))
-    return msgspec.structs.replace(found, dimensions=dict(sorted(found.dimensions.items())), **lists)
+    detectors = tuple(kind for kind in Detector if kind in found.detectors)
+    dimensions = dict(sorted(found.dimensions.items()))
+    return msgspec.structs.replace(found, dimensions=dimensions, detectors=detectors, **lists)
 
 
 def _check(found: Privacy) -> None:

@@ -191,6 +191,10 @@ PACKETS = pa.schema(
         ("repeats_site", pa.list_(pa.uint32())),
         ("repeats_reason", pa.list_(TEXT)),
         ("repeats_count", pa.list_(pa.uint32())),
+        ("masked_site", pa.list_(pa.uint32())),
+        ("masked_kind", pa.list_(TEXT)),
+        ("masked_field", pa.list_(TEXT)),
+        ("masked_count", pa.list_(pa.uint32())),
     ]
 )
 

@@ -83,10 +83,11 @@ def process(records: Sequence[Record], states: Mapping[int, PartitionState], loo
     followed = visits.follow(gathered, pieces)
     steps = zip(pieces, followed, strict=True)
     repeats.remember(gathered, [(piece.kept[f.stored], piece.repeats.take(f.stored)) for piece, f in steps])
+    events = tables.events(gathered, pieces, followed, EVENTS)
     return Outcome(
-        events=tables.events(gathered, pieces, followed, EVENTS),
+        events=events,
         rejects=tables.rejects(gathered, pieces, followed, REJECTS),
-        packets=tables.packets(gathered, pieces, followed, PACKETS),
+        packets=tables.packets(gathered, pieces, events, PACKETS),
         _commit=_commit(gathered),
     )
 

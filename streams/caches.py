@@ -54,14 +54,15 @@ def page(text: str, rules: Rules) -> Page:
     parts = urls.split(text)
     if parts is None:
         return NO_PAGE
-    url, removed = urls.clean(parts, rules, campaigns.PARAMETERS)
+    path = urls.clean_path(parts, rules)
+    url, removed = urls.clean(parts, rules, campaigns.PARAMETERS, path)
     given = parts.parameters + parts.fragment_parameters
     return Page(
         url,
         parts.host.partition(":")[0],
-        urls.clean_path(parts, rules),
+        path[0],
         searches.keyword(parts.parameters, rules),
-        campaigns.of_parameters(given),
+        campaigns.of_parameters(given, rules),
         removed,
         parts.host,
     )

@@ -394,7 +394,7 @@ class _Stages:
                 for text, row in zip(*self.query.texts(name), strict=True):
                     direct.setdefault(row, {})[name] = text
         for row, values in direct.items():
-            campaign = campaigns.of_request(values)
+            campaign = campaigns.of_request(values, self.rules_of(row))
             if campaign.name:
                 codes[row] = number.setdefault(campaign, len(number))
         table = list(number)
@@ -561,7 +561,7 @@ class _Stages:
                 for text, row in zip(*query.texts(name), strict=True):
                     given.setdefault(row, {})[name] = text
             for row, texts in given.items():
-                place = location.given(texts, int(self.rows.role[row]), self.rules_of(row).privacy.location)
+                place = location.given(texts, int(self.rows.role[row]), self.rules_of(row))
                 codes[row] = number.setdefault(place, len(number))
         for position, name in enumerate(location.PARAMETERS):
             self.columns[name] = low([found[position] for found in number], codes)

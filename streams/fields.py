@@ -86,7 +86,7 @@ def _item_text(value: Any, rules: Rules) -> str:
         text = value if isinstance(value, str) else str(value)
     except ValueError:  # an integer of thousands of digits
         return ""
-    return clean_text(text, rules, field="item")[0]
+    return clean_text(text, rules)[0]
 
 
 def items(text: str, rules: Rules) -> Items:

@@ -17,6 +17,7 @@ unknown = counter("worker_unknown", "inserts", "Errors of ClickHouse after which
 repeated = counter("worker_repeated", "events", "Events dropped because they were stored before", ["reason"])
 repeat_lookups = counter("worker_repeat", "lookups", "Look-ups of the identities of late events, one per batch")
 identities = gauge("worker_held", "identities", "Identities of the last minutes' events in memory")
+masked = counter("worker_masked", "values", "Values that detectors masked", ["kind", "field"])
 copies = counter("worker_copies", "packets", "Packets whose name was seen before")
 bad = counter("worker_bad", "packets", "Records that are no packet")
 lost = gauge("worker_lost", "offsets", "Offsets that left the log before they were stored", ["partition"])

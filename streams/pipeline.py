@@ -278,6 +278,9 @@ def _account(rows: Rows) -> None:
         metrics.events.labels(outcome).inc(pc.sum(packets[outcome]).as_py() or 0)
     for reason in Repeated:
         metrics.repeated.labels(reason).inc(pc.sum(packets[f"repeats_{reason}"]).as_py() or 0)
+    masked = (pc.list_flatten(packets[f"masked_{part}"]).to_pylist() for part in ("kind", "field", "count"))
+    for kind, column, count in zip(*masked, strict=True):
+        metrics.masked.labels(kind, column).inc(count)
     kinds = packets["kind"].to_pylist()
     metrics.copies.inc(kinds.count(PacketKind.COPY))
     metrics.bad.inc(kinds.count(PacketKind.BAD))

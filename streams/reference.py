@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from schemas.privacy import Consent, LocalTime, Orders, Values, VisitorIds
 from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
-from streams import consent, exclusions, fields, keyed, repeats
+from streams import consent, exclusions, fields, keyed, masked, repeats
 from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
 from streams.enrich import actions, campaigns, device, languages, referrers, searches
@@ -168,6 +168,7 @@ def _record(
     partition.seen.setdefault(header.writer, Sequences()).add(header.seq)
     cutoff = partition.watermark - VISIT_MS
     repeated: Counter[tuple[int, str]] = Counter()
+    hidden: Counter[masked.Name] = Counter()
     for index in range(header.count):
         event = columns.event(index)
         if EARLIEST_MS <= event.received_ms < LATEST_MS:
@@ -182,6 +183,7 @@ def _record(
         if not isinstance(result, Verdict):
             entry["stored"] += 1
             events.append(place | name | {"index": index, "policy_version": header.policy} | result)
+            hidden.update(_masked(result))
         elif isinstance(result.reason, Excluded):
             entry["excluded"] += 1
         elif isinstance(result.reason, Repeated):
@@ -200,6 +202,15 @@ def _record(
         entry["repeats_site"].append(site)
         entry["repeats_reason"].append(reason)
         entry["repeats_count"].append(count)
+    entry |= masked.columns(dict(sorted(hidden.items())))
+
+
+def _masked(row: Row) -> Iterator[masked.Name]:
+    """The site, kind and column of each placeholder in a row."""
+    for column in masked.COLUMNS:
+        for text in row[column] if isinstance(row[column], list) else [row[column]]:
+            for kind in masked.kinds(text):
+                yield row["site_id"], kind, column
 
 
 def _event(
@@ -249,10 +260,10 @@ def _event(
     secret = keyed.import_secret(secret, day) if imported else secret
     key = keyed.site_day_key(secret, event.site)
     row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
-    masked = addresses.mask(event.address, privacy.mask_bytes)
-    row["address"] = addresses.stored(masked, privacy.mask_bytes)
+    address = addresses.mask(event.address, privacy.mask_bytes)
+    row["address"] = addresses.stored(address, privacy.mask_bytes)
     row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)
-    row |= location.given(given, event.role, privacy.location)._asdict()
+    row |= location.given(given, event.role, rules)._asdict()
     seen = addresses.mask(event.address, rules.fingerprint_mask)
     config = _device(row, event, given, seen, key, rules)
     if privacy.visitor_ids is VisitorIds.REQUEST:
@@ -474,10 +485,10 @@ def _content(
         url, lost = urls.clean(page, rules, campaigns.PARAMETERS)
         removed += lost
         own, host = page.host, page.host.partition(":")[0]
-        path = urls.clean_path(page, rules)
+        path, _ = urls.clean_path(page, rules)
         keyword = searches.keyword(page.parameters, rules)
-        campaign = campaigns.of_parameters(page.parameters + page.fragment_parameters)
-    direct = campaigns.of_request(given)
+        campaign = campaigns.of_parameters(page.parameters + page.fragment_parameters, rules)
+    direct = campaigns.of_request(given, rules)
     campaign = direct if direct.name else campaign
     row |= {"url": url, "url_host": host, "url_path": path}
     shown = campaign if rules.privacy.campaigns else campaigns.NONE

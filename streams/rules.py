@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.exclusions import safe_pattern
 from schemas.parameter_lists import CAMPAIGN_PARAMETERS, EXCLUSION_LISTS
-from schemas.privacy import Consent, Fingerprint, FingerprintAddress, Privacy, UrlParameters, VisitorIds
+from schemas.privacy import Consent, Detector, Fingerprint, FingerprintAddress, Privacy, UrlParameters, VisitorIds
 from schemas.sites import SitePolicy
 from streams.exclusions import Exclusions
 from streams.surroundings import PolicyUnusable
@@ -45,6 +45,7 @@ class Rules:
     suffixes: tuple[str, ...]
     exclusions: Exclusions
     fingerprint_mask: int
+    detectors: frozenset[Detector]
     fine: bool
     campaign_splits: bool
     reads_ids: bool
@@ -100,6 +101,7 @@ class Rules:
             suffixes=tuple(host[1:] for host in domains if host[:2] == "*."),
             exclusions=Exclusions.of(policy),
             fingerprint_mask=0 if full else base.mask_bytes,
+            detectors=frozenset(privacy.detectors),
             fine=base.fingerprint is Fingerprint.FINE,
             campaign_splits=base.campaigns,
             reads_ids=(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.tables import PacketKind
-from streams import visits
+from streams import masked, visits
 from streams.describe import Description
 from streams.gather import Gathered, Packet
 from streams.verdicts import NUMBER, REPEATS, VERDICTS, Verdict
@@ -126,14 +126,13 @@ def _reject(
     return writer, partition, seq, index, record.generation, record.offset, site, received, reason, field, size
 
 
-def packets(
-    gathered: Gathered, pieces: Sequence[Description], followed: Sequence[Followed], schema: pa.Schema
-) -> pa.Table:
-    """One row per record: the ledger."""
+def packets(gathered: Gathered, pieces: Sequence[Description], stored: pa.Table, schema: pa.Schema) -> pa.Table:
+    """One row per record: the ledger. `stored`: the rows of `events`."""
     n = len(gathered.packets)
     counts = np.zeros((len(FATES), n), np.int64)
     fate = np.array([FATES.index(_fate(verdict)) for verdict in VERDICTS])
     by_site = _repeats(gathered, pieces)
+    hidden = masked.counts(stored)
     for piece in pieces:
         where = gathered.rows.packet[piece.rows]
         np.add.at(counts, (fate[piece.verdict], where), 1)
@@ -160,6 +159,7 @@ def packets(
                 "repeats_site": [site for site, _ in sites],
                 "repeats_reason": [reason for _, reason in sites],
                 "repeats_count": list(sites.values()),
+                **masked.columns(hidden.get((record.partition, record.offset), {})),
             }
         )
     return pa.Table.from_pylist(rows, schema=schema)

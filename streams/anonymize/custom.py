@@ -45,7 +45,7 @@ def wanted(rules: Privacy) -> tuple[bool, bool]:
 def value(text: str, rule: Values, kind: Kind, keys: Keys, rules: Rules) -> str:
     """A text as a rule other than DROP stores it: a hash is 16 hex digits."""
     if rule is Values.KEEP:
-        return clean_text(text, rules, field="custom")[0]
+        return clean_text(text, rules)[0]
     return f"{hash_text(keys(rule), kind, text):016x}" if text else ""
 
 
@@ -68,7 +68,7 @@ def variables(given: Mapping[str, str], rules: Rules, keys: Keys) -> list[Variab
     out = []
     for parameter, scope in SCOPES.items():
         for name, text in _parsed(given.get(parameter, "")):
-            name, _ = clean_text(name, rules, field="custom")
+            name, _ = clean_text(name, rules)
             out.append(Variable(scope, name, value(text, rule, Kind.VARIABLE, keys, rules)))
     return out
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from schemas.packets import Role
 from schemas.privacy import Location
 from streams.anonymize.texts import free_text
-from streams.anonymize.urls import cut, tidy
+from streams.anonymize.urls import tidy
+from streams.rules import Rules
 
 PARAMETERS = ("country", "region", "city")
 LIMIT = 255  # bytes of a city's name
@@ -44,7 +45,7 @@ def cut_to(place: Place, level: Location) -> Place:
     return Place(*(text if at < keep else "" for at, text in enumerate(place)))
 
 
-def given(parameters: Mapping[str, str], role: int, level: Location) -> Place:
+def given(parameters: Mapping[str, str], role: int, rules: Rules) -> Place:
     """The place that a request names by decoded parameters, with the role of its token."""
     if role < Role.WRITE:
         return NOWHERE
@@ -52,5 +53,5 @@ def given(parameters: Mapping[str, str], role: int, level: Location) -> Place:
     country, region = country.strip().lower(), region.strip().upper()
     if not _country(country):
         return NOWHERE
-    town = cut(free_text(tidy(city), "text")[0], LIMIT)
-    return cut_to(Place(country, region if _region(region) else "", town), level)
+    town = free_text(tidy(city), rules, LIMIT)
+    return cut_to(Place(country, region if _region(region) else "", town), rules.privacy.location)

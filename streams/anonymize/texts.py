@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from streams.anonymize import detect
+from streams.anonymize.split import LIMIT, cut
+from streams.rules import Rules
 
-Field = Literal["text", "url", "path", "keyword", "campaign", "item", "custom"]
+
+def free_text(text: str, rules: Rules, limit: int = LIMIT) -> str:
+    """The text as it may be stored, in at most `limit` bytes: without the values that the site's detectors find."""
+    return detect.mask(text, rules.detectors, limit)
 
 
-def free_text(text: str, field: Field) -> tuple[str, int]:
-    """The text as it may be stored, and how many values were removed from it. No detector of values is built in yet."""
-    return text, 0
+def ordinary(text: str) -> bool:
+    """Whether no detector finds anything in a text of at most LIMIT bytes, so that it is the same at every site."""
+    return detect.mask(text, detect.ALL, LIMIT) == cut(text)

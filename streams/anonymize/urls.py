@@ -1,4 +1,4 @@
-"""URLs, titles and other texts: excluded parameters and credentials removed.
+"""URLs, titles and other texts: excluded parameters, credentials and what detectors find removed.
 
 A URL is taken apart once (`split`); campaigns and site searches read its parameters, and only what `clean` puts
 together again is stored: scheme, host, path, the parameters that are not excluded, and the fragment where the
@@ -15,7 +15,7 @@ import re
 
 from schemas.parameters import decode
 from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
-from streams.anonymize.texts import Field, free_text
+from streams.anonymize.texts import free_text, ordinary
 from streams.rules import Rules
 
 __all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "split", "tidy"]
@@ -57,16 +57,22 @@ def _kept(given: tuple[Parameter, ...], rules: Rules, dropped: frozenset[str]) -
     return kept, removed
 
 
-def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> tuple[str, int]:
+def clean(
+    parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset(), path: tuple[str, int] | None = None
+) -> tuple[str, int]:
     """The URL as it may be stored, and how many parameters the rules removed.
 
-    `dropped`: names that go into columns of their own (campaigns) and are left out uncounted.
+    `dropped`: names that go into columns of their own (campaigns) and are left out uncounted. `path`: what `clean_path`
+    gave, where it is known.
     """
-    url = f"{parts.scheme}:" if parts.scheme else ""
-    url += f"//{parts.host}{masked_path(parts.path, rules)}"
-    kept, removed = _kept(parts.parameters, rules, dropped)
-    if kept:
-        url += "?" + "&".join(kept)
+    front = f"{parts.scheme}://{parts.host}" if parts.scheme else f"//{parts.host}"  # the host names no visitor
+    way, removed = path or clean_path(parts, rules)
+    way = way if parts.path else ""
+    if _size(front) + _size(way) > LIMIT:
+        way = free_text(way, rules, max(0, LIMIT - _size(front)))
+    kept, more = _kept(parts.parameters, rules, dropped)
+    removed += more
+    rest = "?" + "&".join(kept) if kept else ""
     if parts.fragment and rules.privacy.keep_fragment:
         before, question, _ = parts.fragment.partition("?")
         if parts.fragment_parameters:
@@ -76,12 +82,27 @@ def clean(parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset()) -> 
             fragment = lead + "&".join(inner) if inner else lead.rstrip("?")
         else:
             fragment = parts.fragment
-        url += "#" + fragment if fragment else ""
-    if "%" in url:
-        url, more = _inside(url, rules, encoded_only=True)
+        rest += "#" + fragment if fragment else ""
+    if rest:
+        rest, more = _masked(rest, rules, max(0, LIMIT - _size(front) - _size(way)))
         removed += more
-    url, more = free_text(url, "url")
-    return cut(url), removed + more
+    return cut(front + way + rest), removed
+
+
+def clean_path(parts: Parts, rules: Rules) -> tuple[str, int]:
+    """The path as it may be stored, "/" where there is none, and how many parameters were removed from URLs in it."""
+    return _masked(masked_path(parts.path, rules) or "/", rules, LIMIT)
+
+
+def _masked(text: str, rules: Rules, limit: int) -> tuple[str, int]:
+    removed = 0
+    if "%" in text:
+        text, removed = _inside(text, rules, encoded_only=True)
+    return free_text(text, rules, limit), removed
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def masked_path(path: str, rules: Rules) -> str:
@@ -99,35 +120,24 @@ def masked_path(path: str, rules: Rules) -> str:
     return "/".join(parts)
 
 
-def clean_path(parts: Parts, rules: Rules) -> str:
-    """The path as it may be stored, "/" where there is none."""
-    path = masked_path(parts.path, rules) or "/"
-    path = _inside(path, rules, encoded_only=True)[0] if "%" in path else path
-    return cut(free_text(path, "path")[0])
-
-
-def clean_text(text: str, rules: Rules, limit: int = LIMIT, field: Field = "text") -> tuple[str, int]:
+def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
     """A decoded text as it may be stored, and how many parameters were removed from URLs within it."""
     text = tidy(text)
     removed = 0
     if holds_urls(text):
         text, removed = _inside(text, rules)
         text = text.strip()
-    text, more = free_text(text, field)
-    return cut(text, limit), removed + more
+    return free_text(text, rules, limit), removed
 
 
 def plain_text(text: str) -> str | None:
     """A decoded text that is the same under all rules, as it may be stored; None where a site's rules are needed."""
     text = tidy(text)
-    if holds_urls(text):
-        return None
-    found, removed = free_text(text, "text")
-    return None if removed else cut(found)
+    return cut(text) if not holds_urls(text) and ordinary(text) else None
 
 
 def holds_urls(text: str) -> bool:
-    """Whether a text may hold something that a site's rules remove; if not, `clean_text` is the same for all."""
+    """Whether a text may hold parameters or credentials, which a site's rules remove."""
     return "=" in text or "://" in text or "%" in text
 
 

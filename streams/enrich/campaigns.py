@@ -12,7 +12,8 @@ from typing import NamedTuple
 from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS
 from schemas.parameters import decode
 from streams.anonymize.texts import free_text
-from streams.anonymize.urls import Parameter, cut, tidy
+from streams.anonymize.urls import Parameter, tidy
+from streams.rules import Rules
 
 LIMIT = 255  # bytes
 
@@ -33,15 +34,11 @@ FIELDS = CAMPAIGN_FIELDS
 PARAMETERS = CAMPAIGN_PARAMETERS
 
 
-def of_values(values: Mapping[str, str]) -> Campaign:
+def of_values(values: Mapping[str, str], rules: Rules) -> Campaign:
     """The campaign of decoded values by lower-case name; NONE where they name none."""
     texts = []
     for names in FIELDS.values():
-        found = (
-            text
-            for name in names
-            if name in values and (text := cut(free_text(tidy(values[name]), "campaign")[0], LIMIT))
-        )
+        found = (text for name in names if name in values and (text := free_text(tidy(values[name]), rules, LIMIT)))
         texts.append(next(found, ""))
     campaign = Campaign(*texts)
     if not campaign.name:
@@ -49,15 +46,15 @@ def of_values(values: Mapping[str, str]) -> Campaign:
     return campaign if campaign.name else NONE
 
 
-def of_parameters(parameters: Iterable[Parameter]) -> Campaign:
+def of_parameters(parameters: Iterable[Parameter], rules: Rules) -> Campaign:
     """The campaign of a URL's parameters; of several with one name the first that is not empty counts."""
     values: dict[str, str] = {}
     for parameter in parameters:
         if parameter.name in PARAMETERS and not values.get(parameter.name):
             values[parameter.name] = tidy(decode(parameter.value))
-    return of_values(values) if values else NONE
+    return of_values(values, rules) if values else NONE
 
 
-def of_request(request: Mapping[str, str]) -> Campaign:
+def of_request(request: Mapping[str, str], rules: Rules) -> Campaign:
     """The campaign that a tracking request names by parameters of its own, which goes before the URL's."""
-    return of_values(request) if not PARAMETERS.isdisjoint(request) else NONE
+    return of_values(request, rules) if not PARAMETERS.isdisjoint(request) else NONE

@@ -123,7 +123,7 @@ def _classified(text: str, rules: Rules) -> Referrer:
         return Referrer(ReferrerType.AI_ASSISTANT, name, "", url, parts.host, removed)
     if (found := search(parts)) is not None:
         name, keyword = found
-        keyword, _ = clean_text(keyword, rules, LIMIT, "keyword")
+        keyword, _ = clean_text(keyword, rules, LIMIT)
         return Referrer(ReferrerType.SEARCH_ENGINE, name, keyword, url, parts.host, removed)
     if name := _network("socials.json", host, path):
         return Referrer(ReferrerType.SOCIAL, name, "", url, parts.host, removed)

@@ -15,7 +15,7 @@ def keyword(parameters: Iterable[Parameter], rules: Rules) -> str:
     """The first keyword that is not empty after cleaning, "" where there is none."""
     for parameter in parameters:
         if parameter.name in rules.search_parameters and parameter.value:
-            text, _ = clean_text(decode(parameter.value), rules, LIMIT, "keyword")
+            text, _ = clean_text(decode(parameter.value), rules, LIMIT)
             if text:
                 return text
     return ""

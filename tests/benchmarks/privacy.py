@@ -18,7 +18,17 @@ import msgspec
 
 from infra.service.settings import Settings
 from schemas.packets import header
-from schemas.privacy import Consent, LocalTime, Orders, Privacy, Referrers, UrlParameters, VisitorIds, of_preset
+from schemas.privacy import (
+    Consent,
+    Detector,
+    LocalTime,
+    Orders,
+    Privacy,
+    Referrers,
+    UrlParameters,
+    VisitorIds,
+    of_preset,
+)
 from schemas.sites import PolicySet
 from streams.batch import PartitionState, Record, process
 from streams.caches import caches
@@ -48,6 +58,13 @@ OFF = msgspec.structs.replace(
     consent=Consent.IGNORED,
 )
 PRESETS = ("no-personal-data", "cnil-exempt", "matomo-default")
+
+
+def detectors(rules: Privacy, on: bool) -> Privacy:
+    """The rules with every detector, or with none."""
+    return msgspec.structs.replace(rules, detectors=tuple(Detector) if on else ())
+
+
 OFF_NAME = "every privacy rule off"
 
 
@@ -97,12 +114,16 @@ def with_custom(events: Sequence[Tracked]) -> Iterator[Tracked]:
 
 
 def run(frame: Frame) -> Result:
-    """Each preset, and everything kept with custom fields, against no rule at all."""
+    """Each preset with detectors on and off, and everything kept with custom fields, against no rule at all."""
     sites = model_sites(SITES)
     events = list(islice(Events(1, sites), frame.pick(120_000, 20_000)))
     custom = list(with_custom(events))
     lanes = {OFF_NAME: Lane(OFF, events), f"{OFF_NAME}, custom fields": Lane(OFF, custom)}
-    lanes |= {name: Lane(of_preset(name), events) for name in PRESETS}
+    for name in PRESETS:
+        rules = of_preset(name)
+        lanes[name] = Lane(rules, events)
+        other = f"{name}, detectors {'off' if rules.detectors else 'on'}"
+        lanes[other] = Lane(detectors(rules, not rules.detectors), events)
     lanes["matomo-default, custom fields in one of ten"] = Lane(of_preset("matomo-default"), custom)
     series = interleaved({name: partial(lane.run) for name, lane in lanes.items()}, frame.rounds, frame.say)
     settings, stage = [], {}

@@ -55,7 +55,7 @@ def result(*settings: Setting, unit: str = "events per CPU second") -> Result:
 
 
 def test_all_benchmarks_are_there() -> None:
-    wanted = {"collector", "bulk", "pipeline", "sink", "latency", "rebuild", "memory", "queries", "privacy"}
+    wanted = {"collector", "bulk", "pipeline", "sink", "latency", "rebuild", "memory", "queries", "privacy", "detect"}
     assert wanted <= set(benchmarks.names())
     for name in benchmarks.names():
         assert benchmarks.load(name).rounds >= 1
@@ -429,3 +429,14 @@ def test_a_benchmark_runs_and_prints_one_object() -> None:
     assert 0 < answer["ratio"] < 10
     assert "insert_arrow" in answer["reference_name"]
     assert "ours" in done.stderr
+
+
+def test_the_detectors_are_scored_by_kind() -> None:
+    done = bench("detect", "--quick", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    kinds = {"email", "phone", "iban", "card", "national_id", "token", "ip", "mac", "name"}
+    assert answer["recall"].keys() == answer["precision"].keys() == kinds
+    assert answer["ours"] == min(*answer["recall"].values(), *answer["precision"].values())
+    assert 0.9 <= answer["ours"] <= 1
+    assert len(answer["settings"]) == 2 * len(kinds)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from infra import privacy
-from schemas.privacy import PRESETS, RULES, Consent, Privacy, Values, of_preset
+from schemas.privacy import PRESETS, RULES, Consent, Detector, Privacy, Values, of_preset
 from schemas.sites import SitePolicy
 from tests.infra.test_cli import veilstream
 
@@ -18,6 +18,7 @@ OTHER: dict[str, object] = {
     "allowed_parameters": ("colour",),
     "excluded_parameters": ("colour",),
     "excluded_lists": ("personal",),
+    "detectors": (Detector.EMAIL,),
     "masked_paths": ("/users/*",),
     "dimensions": {3: Values.KEEP},
 }
@@ -58,6 +59,7 @@ def test_the_default_does_not_leak_and_matomos_does() -> None:
         "user-ids-beside-masked-addresses",
         "lasting-ids-with-full-referrers",
         "fingerprint-of-full-address",
+        "texts-with-email-addresses",
     } <= names
     asked = msgspec.structs.replace(of_preset("matomo-default"), consent=Consent.REQUIRED)
     assert "lasting-ids-without-consent" in names

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from schemas.packets import Event, Flag, Role
-from schemas.privacy import PRESETS, Privacy, resolve
+from schemas.privacy import PRESETS, Detector, Privacy, resolve
 from schemas.sites import PolicySet, SitePolicy
 from tests.streams.core.traffic import Traffic, q
 
@@ -18,6 +18,7 @@ LISTS = {
     "allowed_parameters": ["color", "page", "customer", "sort"],
     "excluded_parameters": ["customer", "/^so/", "page"],
     "excluded_lists": ["sessions", "personal"],
+    "detectors": [str(kind) for kind in Detector],
     "masked_paths": ["/*", "/world/*", "/*/*"],
     "search_parameters": ["q", "page"],
 }
@@ -63,8 +64,20 @@ def policy_set(seed: int, sites: int = 5) -> PolicySet:
     return PolicySet(made)
 
 
+PERSONAL = (
+    *("jo@corp.example", "jo%40corp.example", "+49 30 123456", "DE89370400440532013000", "4111 1111 1111 1111"),
+    *("9f1c2d9f1c2d9f1c2d9f1c2d9f1c2d9f", "86095742719", "81.2.69.142", "a4:5c:00:11:22:33", "/user/jo"),
+    "am9AYy5leGFtcGxl",
+)
+FIELDS = (
+    *("url", "action_name", "urlref", "link", "download", "search", "search_cat", "utm_campaign", "mtm_kwd", "city"),
+    *("e_c=a&e_a=b&e_n", "e_a=b&e_c", "c_n", "c_n=a&c_t", "c_n=a&c_p", "dimension1", "dimension2"),
+)
+
+
 class Told(Traffic):
-    """Traffic whose requests also hold custom fields, places, consent, forced ids and signals of refusal."""
+    """Traffic whose requests also hold custom fields, places, consent, forced ids and signals of refusal, and values of
+    persons in any field."""
 
     def query(self, visitor: Any) -> str:
         r = self.random
@@ -85,6 +98,11 @@ class Told(Traffic):
             out.append(f"consent={r.choice(['0', '1', '1', 'x', ''])}")
         if r.random() < 0.05:
             out.append("cid=0123456789abcdef")
+        if r.random() < 0.4:
+            value = quote(r.choice(PERSONAL), safe="")
+            out.append(f"{r.choice(FIELDS)}={r.choice(['', 'by+', quote('https://www.site1.example/p?page=')])}{value}")
+        if r.random() < 0.05:
+            out.append("idgoal=0&ec_items=" + quote(f'[["sku {r.choice(PERSONAL)}","for {r.choice(PERSONAL)}"]]'))
         return "&".join(out)
 
     def event(self, odd: float = 0.0, again: float = 0.0) -> Event:

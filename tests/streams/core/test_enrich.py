@@ -99,7 +99,7 @@ def test_matomo_social_vectors(vectors: Path) -> None:
 def campaign_of(url: str) -> campaigns.Campaign:
     parts = urls.split(url)
     assert parts is not None
-    return campaigns.of_parameters(parts.parameters + parts.fragment_parameters)
+    return campaigns.of_parameters(parts.parameters + parts.fragment_parameters, RULES)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_campaigns_of_a_url(query: str, expected: tuple[str, ...]) -> None:
 
 
 def test_campaign_parameters_of_the_request_itself() -> None:
-    assert campaigns.of_request({"mtm_campaign": "a", "url": "x"}).name == "a"
-    assert campaigns.of_request({"url": "x"}) == campaigns.NONE
+    assert campaigns.of_request({"mtm_campaign": "a", "url": "x"}, RULES).name == "a"
+    assert campaigns.of_request({"url": "x"}, RULES) == campaigns.NONE
 
 
 def test_site_search_keyword() -> None:
@@ -229,7 +229,7 @@ def test_matomo_referrer_type_vectors_of_new_visits(vectors: Path) -> None:
         parts, found = urls.split(given["url"]), referrers.classify(given["urlref"], rules)
         assert parts is not None
         kind = ReferrerType.DIRECT if found.host == parts.host else found.type
-        kind = ReferrerType.CAMPAIGN if campaigns.of_parameters(parts.parameters).name else kind
+        kind = ReferrerType.CAMPAIGN if campaigns.of_parameters(parts.parameters, rules).name else kind
         assert kind == names[case["expected"]], case["id"]
         tried += 1
     assert tried >= 8

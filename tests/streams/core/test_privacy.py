@@ -17,9 +17,8 @@ from schemas.privacy import RULES, Privacy, Referrers, of_preset, resolve
 from schemas.reasons import Excluded
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import ReferrerType
-from streams import consent, reference, verdicts
+from streams import consent, masked, reference, verdicts
 from streams.anonymize import addresses, custom, location, referrers, urls
-from streams.anonymize.texts import free_text
 from streams.rules import Rules
 from tests.streams.core import policies as random_policies
 from tests.streams.core.compare import differences, run
@@ -88,6 +87,8 @@ OFF: list[tuple[str, Any, Any, Callable[[dict[str, Any]], Any], Any]] = [
     ("excluded_lists", ["personal"], [], cell("url", PAGE), host_and("users/jo?color=1&sid=2&x=3&q=w")),
     ("excluded_parameters", ["/^[cx]/"], [], cell("url", PAGE), host_and("users/jo?email=jo&q=w")),
     ("masked_paths", ["/users/*"], [], cell("url_path", PAGE), "/users/*"),
+    ("detectors", ["email"], [], cell("title", "&action_name=mail+to+jo%40x.example"), "mail to [email]"),
+    ("detectors", ["name"], ["email"], cell("url_path", PAGE), "/users/[name]"),
     ("keep_fragment", False, True, cell("url", PAGE), host_and("users/jo?color=1&email=jo&x=3&q=w")),
     ("search_parameters", [], ["q"], cell("search_keyword", PAGE), ""),
     ("campaigns", False, True, cell("campaign_name", "&utm_campaign=sale"), ""),
@@ -351,17 +352,16 @@ def test_no_rule_raises_and_cleaning_twice_is_cleaning_once(text: str, seed: int
     key = bytes(16)
     for base in (rules, rules.of_consent(consent.GIVEN)):
         cleaned, _ = urls.clean_text(text, base)
-        assert free_text(text, "text")
         parts = urls.split("https://a.example/" + text)
         assert parts is not None
         url, _ = urls.clean(parts, base)
-        assert isinstance(urls.clean_path(parts, base), str)
+        assert urls.clean(parts, base) == urls.clean(parts, base, path=urls.clean_path(parts, base))
         again = urls.split(url)
         assert again is not None
         assert urls.masked_path(urls.masked_path(parts.path, base), base) == urls.masked_path(parts.path, base)
         custom.dimensions({1: text, 2: cleaned}, base, lambda _rule: key)
         custom.variables({"cvar": text, "_cvar": f'{{"1":["k",{text}]}}'}, base, lambda _rule: key)
-        location.given({"country": text, "region": text, "city": text}, 4, base.privacy.location)
+        location.given({"country": text, "region": text, "city": text}, 4, base)
         for level in Referrers:
             for kind in ReferrerType:
                 once = (
@@ -383,3 +383,86 @@ def test_a_request_of_anything_is_described_under_any_policy() -> None:
         events = [simple(parameters.safe(f"{BASE}&cvar={t}&dimension1={t}&country={t}".encode())) for t in texts]
         found = run([[one(events, policies.version)]], world(policies))
         assert not [row for row in found["rejects"] if row["reason"] == "internal_error"]
+
+
+# -- detectors ------------------------------------------------------------------------------------------------------
+
+ENCODED = "jo.doe%40canary.example"
+EVERYWHERE = {
+    "url": f"&url=https%3A%2F%2Fwww.site1.example%2F{ENCODED}%3Fa%3D{ENCODED}%23{ENCODED}",
+    "url_path": f"&url=https%3A%2F%2Fwww.site1.example%2F{ENCODED}",
+    "title": f"&action_name={ENCODED}",
+    "link_url": f"&link=https%3A%2F%2Fo.example%2F%3Fto%3D{ENCODED}",
+    "search_keyword": f"&search={ENCODED}",
+    "search_category": f"&search=a&search_cat={ENCODED}",
+    "event_category": f"&e_a=a&e_c={ENCODED}",
+    "event_action": f"&e_c=a&e_a={ENCODED}",
+    "event_name": f"&e_c=a&e_a=a&e_n={ENCODED}",
+    "content_name": f"&c_n={ENCODED}",
+    "content_piece": f"&c_n=a&c_p={ENCODED}",
+    "content_target": f"&c_n=a&c_t={ENCODED}",
+    "content_interaction": f"&c_n=a&c_i={ENCODED}",
+    "referrer_name": f"&utm_campaign={ENCODED}",
+    "referrer_keyword": f"&urlref=https%3A%2F%2Fwww.bing.com%2Fsearch%3Fq%3D{ENCODED}",
+    "referrer_url": f"&urlref=https%3A%2F%2Fo.example%2F%3Fq%3D{ENCODED}",
+    "campaign_name": f"&utm_campaign={ENCODED}",
+    "campaign_source": f"&url=https%3A%2F%2Fwww.site1.example%2F%3Futm_source%3D{ENCODED}",
+    "campaign_medium": f"&utm_campaign=a&utm_medium={ENCODED}",
+    "campaign_term": f"&utm_campaign=a&utm_term={ENCODED}",
+    "campaign_content": f"&utm_campaign=a&utm_content={ENCODED}",
+    "item_sku": f"&idgoal=0&ec_items=%5B%5B%22{ENCODED}%22%2C%22n%22%5D%5D",
+    "item_name": f"&idgoal=0&ec_items=%5B%5B%22s%22%2C%22{ENCODED}%22%5D%5D",
+    "city": f"&country=de&city={ENCODED}",
+    "dimension_value": f"&dimension3={ENCODED}",
+    "variable_name": f"&cvar=%7B%221%22%3A%5B%22{ENCODED}%22%2C%22v%22%5D%7D",
+    "variable_value": f"&e_cvar=%7B%221%22%3A%5B%22k%22%2C%22{ENCODED}%22%5D%7D",
+}
+LOOSE = {"excluded_lists": [], "keep_fragment": True}
+
+
+def everything(table: dict[str, Any], query: str) -> str:
+    return str(rows({**LOOSE, **table}, query, role=int(Role.WRITE)))
+
+
+def test_every_column_that_counts_is_tried() -> None:
+    assert set(EVERYWHERE) == set(masked.COLUMNS)
+
+
+@pytest.mark.parametrize("column", EVERYWHERE)
+def test_a_value_is_masked_in_every_field_and_counted_there(column: str) -> None:
+    query = EVERYWHERE[column]
+    assert "canary" in everything({"detectors": []}, query)
+    assert "canary" not in everything({"detectors": ["email"]}, query)
+    privacy, _ = resolve({"": {"preset": "matomo-default", **LOOSE, "detectors": ["email"]}})
+    policies = PolicySet({1: SitePolicy(privacy=privacy)})
+    events = [simple(BASE + query, role=int(Role.WRITE)), simple(BASE)]
+    (packet,) = run([[one(events, policies.version)]], world(policies))["packets"]
+    counted = dict(zip(packet["masked_field"], packet["masked_count"], strict=True))
+    assert counted[column] == (3 if column == "url" else 1)
+    assert set(packet["masked_kind"]) == {"email"}
+    assert set(packet["masked_site"]) == {1}
+
+
+def test_what_a_site_calls_its_fields_is_not_counted() -> None:
+    assert masked.kinds("/x?contact[email]=a&a[b][phone]=1&user%5Bname%5D=2") == []
+    assert masked.kinds("/x?contact[email]=[email]&u=%2F%2F[phone]") == ["email", "phone"]
+
+
+def test_what_was_not_stored_is_not_counted() -> None:
+    privacy, _ = resolve({"": {"preset": "matomo-default", "detectors": ["email"]}})
+    policies = PolicySet({1: SitePolicy(privacy=privacy)})
+    title = f"&action_name={ENCODED}"
+    events = [simple(BASE + "&ping=1" + title), simple(BASE + title), simple(BASE.replace("rec=1", "rec=0") + title)]
+    (packet,) = run([[one(events, policies.version)]], world(policies))["packets"]
+    assert (packet["stored"], packet["masked_count"]) == (1, [1])
+
+
+def test_the_host_of_a_page_is_no_value() -> None:
+    query = "&url=http%3A%2F%2F81.2.69.142%2Fa%3Fip%3D81.2.69.142"
+    (row,) = rows({"detectors": ["ip"]}, query)
+    assert (row["url"], row["url_host"]) == ("http://81.2.69.142/a?ip=[ip]", "81.2.69.142")
+
+
+def test_consent_does_not_bring_values_back() -> None:
+    table = {"preset": "cnil-exempt", "with_consent": "matomo-default"}
+    assert "canary" not in everything(table, f"&consent=1&action_name={ENCODED}")
