@@ -16,6 +16,7 @@ from streams.anonymize.texts import free_text
 from streams.anonymize.urls import cut, tidy
 
 PARAMETERS = ("country", "region", "city")
+SOURCES = ("", "request", "language")  # of the country: what it was told by
 LIMIT = 255  # bytes of a city's name
 
 _country = re.compile(r"[a-z]{2,3}").fullmatch
