@@ -14,14 +14,21 @@ CREATE VIEW IF NOT EXISTS visit_referrers AS
 SELECT
     site_id,
     visit_id,
-    if(countIf(referrer_type != 1) = 0, (1, '', '', ''), argMinIf(
-        (referrer_type, toString(referrer_name), toString(referrer_keyword), referrer_url),
-        (generation, `offset`, `index`),
-        referrer_type != 1
-    )) AS found,
-    found.1 AS referrer_type,
+    if(came = 0, 1, found.1) AS referrer_type,
     found.2 AS referrer_name,
     found.3 AS referrer_keyword,
     found.4 AS referrer_url
-FROM events
-GROUP BY site_id, visit_id;
+FROM
+(
+    SELECT
+        site_id,
+        visit_id,
+        countIf(referrer_type != 1) AS came,
+        argMinIf(
+            (referrer_type, toString(referrer_name), toString(referrer_keyword), referrer_url),
+            (generation, `offset`, `index`),
+            referrer_type != 1
+        ) AS found
+    FROM events
+    GROUP BY site_id, visit_id
+);
