@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from infra.service.vault import DAY_KEPT
 from schemas.privacy import (
     Consent,
+    CountryByLanguage,
     Detector,
     Fingerprint,
     FingerprintAddress,
@@ -125,6 +126,11 @@ def _what(rules: Privacy) -> list[str]:
             Location.REGION: "Of the visitor's place on earth, country and region are stored.",
             Location.CITY: "Of the visitor's place on earth, country, region and city are stored.",
         }[rules.location],
+        {
+            CountryByLanguage.NEVER: "Languages tell no country.",
+            CountryByLanguage.REGION: "The region of the visitor's language tells the country where nothing else does.",
+            CountryByLanguage.LANGUAGE: "The visitor's language tells the country where nothing else does.",
+        }[rules.country_by_language],
         _device(rules),
         {
             LocalTime.DROP: "The time of day at the visitor is not stored.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from infra import vectors_privacy
+from infra import vectors_enrichment, vectors_privacy
 from ingest import bulk, proxies, requests
 from ingest.directory import Directory
 from schemas import addresses, parameters
@@ -35,7 +35,7 @@ PASSED, STRICTER, UNDECIDED = "passed", "stricter", "no stage decides this yet"
 NOW_MS = 1_700_000_000_000  # when events of cases happen
 LIST = Path(__file__).with_name("vectors_stricter.json")
 
-# Groups of cases that concern requests and privacy, in the order in which they are shown.
+# Groups of cases that concern requests, privacy and enrichment, in the order in which they are shown.
 GROUPS = (
     *vectors_privacy.JUDGES,
     "bulk_detect",
@@ -59,6 +59,7 @@ GROUPS = (
     "ip_range_bounds",
     "excluded_user_agent",
     "exclude_unknown_urls",
+    *vectors_enrichment.JUDGES,
 )
 
 
@@ -297,6 +298,7 @@ def _in_range(given: Case) -> bool:
 
 JUDGES: dict[str, Callable[[Any], Any]] = {
     **vectors_privacy.JUDGES,
+    **vectors_enrichment.JUDGES,
     "ip_from_header": _from_header,
     "first_ip_from_list": lambda given: _listed(given, 0),
     "last_ip_from_list": lambda given: _listed(given, -1),

@@ -39,10 +39,10 @@ TYPES = {
 
 
 class CaseLookups:
-    """Sites 1 and 2 of one policy, and secrets that are none."""
+    """Sites 1 and 2 of one policy, or such as are given, and secrets that are none."""
 
-    def __init__(self, policy: SitePolicy) -> None:
-        self.policy = PolicySet({1: policy, 2: policy})
+    def __init__(self, policy: SitePolicy, sites: Mapping[int, SitePolicy] | None = None) -> None:
+        self.policy = PolicySet(sites or {1: policy, 2: policy})
 
     def policies(self, _version: bytes) -> PolicySet:
         return self.policy

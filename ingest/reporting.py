@@ -247,6 +247,8 @@ def described(site: Site) -> dict[str, Any]:
         "keep_url_fragment": int(policy.privacy.keep_fragment),
         "sitesearch": 1,
         "sitesearch_keyword_parameters": ",".join(policy.privacy.search_parameters),
+        "sitesearch_category_parameters": ",".join(policy.privacy.search_category_parameters),
+        "excluded_referrers": ",".join(policy.excluded_referrers),
         "type": "website",
     }
 
@@ -261,7 +263,7 @@ def main_url(site: Site) -> str:
 def host_of(url: str) -> str:
     """The host, with its port, of a URL or a bare host name, in lower case; "" where there is none."""
     try:
-        return urlsplit(url if "://" in url else "//" + url).netloc.rpartition("@")[2].lower()
+        return urlsplit(url if "://" in url else "//" + url.removeprefix("//")).netloc.rpartition("@")[2].lower()
     except ValueError:
         return ""
 

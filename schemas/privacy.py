@@ -80,6 +80,17 @@ class Location(StrEnum):
     CITY = "city"
 
 
+class CountryByLanguage(StrEnum):
+    """What of the visitor's languages tells the country where nothing else does.
+
+    Nothing; the region of one (`fr-ca`); or, of one without a region, the country where most of its speakers live.
+    """
+
+    NEVER = "never"
+    REGION = "region"
+    LANGUAGE = "language"
+
+
 class LocalTime(StrEnum):
     """How much of the time of day at the visitor is kept."""
 
@@ -146,9 +157,11 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     masked_paths: tuple[str, ...] = ()  # such as /users/*/orders: what stands for a star is not kept
     keep_fragment: bool = False
     search_parameters: tuple[str, ...] = tuple(sorted(SEARCH_PARAMETERS))
+    search_category_parameters: tuple[str, ...] = ()
     campaigns: bool = True
     referrer: Referrers = Referrers.EXCLUDE_QUERY
     location: Location = Location.COUNTRY
+    country_by_language: CountryByLanguage = CountryByLanguage.NEVER
     resolution: bool = False
     device_model: bool = False
     device_versions: bool = False
@@ -194,7 +207,10 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(of_preset(self.with_consent), consent=Consent.IGNORED, with_consent="", **lists)
 
 
-LISTS = ("allowed_parameters", "excluded_parameters", "detectors", "masked_paths", "search_parameters", "keep_fragment")
+LISTS = (
+    *("allowed_parameters", "excluded_parameters", "detectors", "masked_paths", "keep_fragment"),
+    *("search_parameters", "search_category_parameters"),
+)
 RULES = tuple(name for name in Privacy.__struct_fields__)
 
 # What Matomo does as it is installed: names and hashes that last, everything kept that is not an id of a session.
@@ -211,6 +227,7 @@ _MATOMO: dict[str, Any] = {
     "detectors": (),
     "referrer": Referrers.KEEP,
     "location": Location.CITY,
+    "country_by_language": CountryByLanguage.LANGUAGE,
     "resolution": True,
     "device_model": True,
     "device_versions": True,
@@ -310,7 +327,7 @@ def _typed(table: Mapping[str, Any]) -> Privacy:
 
 
 def _ordered(found: Privacy) -> Privacy:
-    names = ("allowed_parameters", "search_parameters", "excluded_lists")
+    names = ("allowed_parameters", "search_parameters", "search_category_parameters", "excluded_lists")
     lists = {name: tuple(sorted({text.lower() for text in getattr(found, name)})) for name in names}
     lists["excluded_parameters"] = tuple(
         sorted({text if is_pattern(text) else text.lower() for text in found.excluded_parameters})

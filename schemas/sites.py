@@ -2,6 +2,7 @@
 
     name = "Shop"                        # shown to people
     domains = ["shop.example"]           # the site's own hosts, perhaps with a path: "shop.example/en"
+    excluded_referrers = ["pay.example", "*.bank.example"]  # coming back from there is no arrival: the visit is direct
     main_url = "https://shop.example"    # what clients of the reporting API are told; default: of the first domain
     goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken)
     timezone = "Europe/Berlin"           # the site's days begin and end by it
@@ -14,6 +15,9 @@
 
     [privacy]
     preset = "no-personal-data"          # and any rule of `schemas.privacy`
+
+    [campaign_parameters]                # of the site's own, before those of mtm_, pk_ and utm_
+    name = ["cmp"]                       # or source, medium, term (the keyword), content
 
     [limits]                             # of one collector process; without them there is no limit
     rate = 100                           # events per second, on the average
@@ -44,6 +48,7 @@ import tomllib
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -54,6 +59,7 @@ import msgspec
 from schemas.addresses import parse_range
 from schemas.exclusions import comparisons, pattern
 from schemas.packets import Role
+from schemas.parameter_lists import CAMPAIGN_FIELDS
 from schemas.privacy import Privacy, PrivacyError, resolve
 from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_hash
 
@@ -69,6 +75,7 @@ _host = re.compile(
     r"(?:(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[^\s?#]*)?"
 ).fullmatch
 _url = re.compile(r"https?://[^\s/?#]+(?:/[^\s]*)?").fullmatch
+_parameter = re.compile(r"[^\s=&#?\[\]%+;]{1,64}").fullmatch
 _number = re.compile(r"[1-9][0-9]{0,9}").fullmatch
 
 
@@ -89,6 +96,8 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     timezone: str = "UTC"
     domains: tuple[str, ...] = ()
+    excluded_referrers: tuple[str, ...] = ()
+    campaign_parameters: dict[str, tuple[str, ...]] = {}  # by field of a campaign
     shards: int = 1
     repeat_seconds: int = 900
     privacy: Privacy = Privacy()
@@ -98,6 +107,10 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclude_unknown_urls: bool = False
     keep_bots: bool = False
     goals: tuple[int, ...] = ()
+
+
+# By host (lower case, without `www.`): paths with a slash at both ends, the longest first.
+Folders = Mapping[str, tuple[str, ...]]
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -162,6 +175,16 @@ class PolicySet:
     def version(self) -> bytes:
         """16 bytes that name this set in packets and rows."""
         return hashlib.blake2b(self.canonical, digest_size=16).digest()
+
+    @cached_property
+    def folders(self) -> Folders:
+        """The folders of hosts that are sites."""
+        found: dict[str, set[str]] = {}
+        for domain in chain.from_iterable(site.domains for site in self.sites.values()):
+            host, _, path = domain.partition("/")
+            if path.strip("/") and not host.startswith("*"):
+                found.setdefault(host.removeprefix("www."), set()).add(f"/{path.strip('/')}/")
+        return {host: tuple(sorted(paths, key=len, reverse=True)) for host, paths in found.items()}
 
     @cached_property
     def repeat_seconds(self) -> int:
@@ -249,6 +272,8 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
     shards: int | None = None
     repeat_seconds: int | None = None
+    excluded_referrers: list[str] | None = None
+    campaign_parameters: dict[str, list[str]] | None = None
     privacy: dict[str, Any] = {}
     limits: _Limits = _Limits()
     exclusions: _Exclusions = _Exclusions()
@@ -267,6 +292,7 @@ class _Superusers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _D = TypeVar("_D", bound=msgspec.Struct)
+_V = TypeVar("_V")
 Known = dict[str, tuple[object, Site]]  # by file name: what tells that it is unchanged, what it said
 
 
@@ -362,14 +388,12 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise wrong("timezone", "must be a name of the IANA time zone database, such as Europe/Berlin") from None
-    domains = sorted({domain.lower() for domain in file.domains})
-    for domain in domains:
-        if not _host(domain):
-            raise wrong("domains", "must be host names, such as www.shop.example, *.shop.example or shop.example/en")
-    shards = next((n for n in (file.shards, default.shards) if n is not None), 1)
+    domains = _places("domains", file.domains, wrong)
+    excluded_referrers = _first(file.excluded_referrers, default.excluded_referrers, [])
+    shards = _first(file.shards, default.shards, 1)
     if not 1 <= shards <= 1024:
         raise wrong("shards", "must be from 1 to 1024")
-    repeat_seconds = next((n for n in (file.repeat_seconds, default.repeat_seconds) if n is not None), 900)
+    repeat_seconds = _first(file.repeat_seconds, default.repeat_seconds, 900)
     if not 0 <= repeat_seconds <= MAX_REPEAT_SECONDS:
         raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
     try:
@@ -397,7 +421,9 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         raise wrong("limits.burst", "must be a number of events, at least 1")
     policy = SitePolicy(
         timezone=timezone,
-        domains=tuple(domains),
+        domains=domains,
+        excluded_referrers=_places("excluded_referrers", excluded_referrers, wrong),
+        campaign_parameters=_campaigns(_first(file.campaign_parameters, default.campaign_parameters, {}), wrong),
         shards=shards,
         repeat_seconds=repeat_seconds,
         privacy=privacy,
@@ -406,6 +432,29 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     )
     limit = limit_of(rate, burst)
     return Site(number, file.name or f"Site {number}", policy, tokens, limit, sources, file.main_url)
+
+
+def _first(file: _V | None, default: _V | None, otherwise: _V) -> _V:
+    return next((value for value in (file, default) if value is not None), otherwise)
+
+
+def _places(key: str, given: list[str], wrong: Callable[[str, str], SitesError]) -> tuple[str, ...]:
+    found = sorted({domain.lower() for domain in given})
+    if not all(map(_host, found)):
+        raise wrong(key, "must be host names, such as www.shop.example, *.shop.example or shop.example/en")
+    return tuple(found)
+
+
+def _campaigns(given: Mapping[str, list[str]], wrong: Callable[[str, str], SitesError]) -> dict[str, tuple[str, ...]]:
+    """Names of parameters in lower case, in the order in which they are looked for."""
+    out = {}
+    for field in sorted(given):
+        if field not in CAMPAIGN_FIELDS:
+            raise wrong(f"campaign_parameters.{field}", f"must be one of {', '.join(CAMPAIGN_FIELDS)}")
+        if not all(map(_parameter, given[field])):
+            raise wrong(f"campaign_parameters.{field}", "must be names of URL parameters, such as cmp")
+        out[field] = tuple(dict.fromkeys(name.lower() for name in given[field]))
+    return out
 
 
 def _exclusions(file: _File, default: _Default, wrong: Callable[[str, str], SitesError]) -> dict[str, Any]:

@@ -165,6 +165,7 @@ EVENTS = pa.schema(
         ("variable_scope", pa.list_(pa.uint8())),
         ("variable_name", pa.list_(TEXT)),
         ("variable_value", pa.list_(TEXT)),
+        ("country_source", LOW),  # what told the country: "request" or "language"
     ]
 )
 

@@ -11,15 +11,17 @@ from functools import cache
 from typing import NamedTuple
 
 from schemas.parameters import decode
+from schemas.privacy import CountryByLanguage
 from schemas.sites import PolicySet
 from streams import exclusions
 from streams.anonymize import addresses, urls, visitor_ids
 from streams.anonymize.urls import clean_text
 from streams.distinct import Cache
-from streams.enrich import campaigns, device, languages, referrers, searches
+from streams.enrich import bots, campaigns, device, languages, referrers, searches
 from streams.enrich.campaigns import Campaign
 from streams.enrich.device import Device
 from streams.enrich.referrers import Referrer
+from streams.enrich.searches import Search
 from streams.rules import Rules
 
 SEPARATOR = " "
@@ -27,15 +29,27 @@ SCOPES = 100_000  # pairs of policy version and site remembered before all is fo
 
 
 class Page(NamedTuple):
-    """A page's URL. `own`: its host as a referrer's host is compared with it, never empty."""
+    """A page's URL. `searched`: the same without what a site search has columns for.
+
+    own: its host as a referrer's host is compared with it, never empty.
+    """
 
     url: str = ""
+    searched: str = ""
     host: str = ""
     path: str = ""
-    keyword: str = ""
+    search: Search = searches.NONE
     campaign: Campaign = campaigns.NONE
     removed: int = 0
     own: str = "\0"
+
+
+class Tongue(NamedTuple):
+    """A visitor's languages: the one that is stored, what enters the config id of it, and countries by rule."""
+
+    language: str
+    word: int
+    countries: dict[CountryByLanguage, str]
 
 
 class Link(NamedTuple):
@@ -55,13 +69,15 @@ def page(text: str, rules: Rules) -> Page:
     if parts is None:
         return NO_PAGE
     path = urls.clean_path(parts, rules)
-    url, removed = urls.clean(parts, rules, campaigns.PARAMETERS, path)
+    url, removed = urls.clean(parts, rules, rules.campaign_parameters, path)
     given = parts.parameters + parts.fragment_parameters
+    found = searches.of_parameters(given, rules)
     return Page(
         url,
+        urls.clean(parts, rules, rules.column_parameters, path)[0] if found.keyword else url,
         parts.host.partition(":")[0],
         path[0],
-        searches.keyword(parts.parameters, rules),
+        found,
         campaigns.of_parameters(given, rules),
         removed,
         parts.host,
@@ -86,8 +102,8 @@ class Caches:
         self._next = 0
         self.addresses: Cache[bytes, str] = Cache(addresses.text)
         self.devices: Cache[str, tuple[Device, int]] = Cache(self._device)
-        self.languages: Cache[str, tuple[str, int]] = Cache(self._language)
-        self.hints: Cache[str, int] = Cache(lambda text: device.headless_hint(decode(text)))
+        self.languages: Cache[str, Tongue] = Cache(self._language)
+        self.hints: Cache[str, int] = Cache(lambda text: int(bots.of_hints(decode(text))))
         self.pages: Cache[str, Page] = Cache(lambda key: page(*self._scoped(key)))
         self.links: Cache[str, Link] = Cache(lambda key: link(*self._scoped(key)))
         self.referrers: Cache[str, Referrer] = Cache(lambda key: referrers.classify(*self._scoped(key)))
@@ -105,7 +121,7 @@ class Caches:
         if made is None and (policy := policies.of(site)) is not None:
             if len(self._made) >= SCOPES:
                 self._made.clear()
-            made = self._made[version, site] = Rules.of(site, policy)
+            made = self._made[version, site] = Rules.of(site, policy, policies.folders)
         return made
 
     def scopes(self, scopes: Sequence[tuple[bytes, Rules | None]]) -> list[int]:
@@ -142,9 +158,11 @@ class Caches:
         return found, visitor_ids.fingerprint_word(found.fingerprint)
 
     @staticmethod
-    def _language(text: str) -> tuple[str, int]:
-        found = languages.first(text)
-        return found, visitor_ids.fingerprint_word(found)
+    def _language(text: str) -> Tongue:
+        tags = languages.accepted(text)
+        found = languages.best(tags)
+        countries = {rule: languages.country(tags, rule) for rule in CountryByLanguage}
+        return Tongue(found, visitor_ids.fingerprint_word(found), countries)
 
 
 @cache

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from schemas import moments
 from schemas.packets import Flag, Role
 from schemas.parameters import decode
-from schemas.privacy import Consent, LocalTime, Orders, Privacy, Values, VisitorIds
+from schemas.privacy import Consent, CountryByLanguage, LocalTime, Orders, Privacy, Values, VisitorIds
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
 from streams import consent, excluding, fields, keyed, repeats
 from streams.anonymize import addresses, custom, location, order_ids, user_ids, visitor_ids
@@ -28,6 +28,7 @@ from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
 from streams.distinct import Texts, encode, low, plain
 from streams.enrich import actions, campaigns
+from streams.enrich.bots import Bot
 from streams.enrich.campaigns import Campaign
 from streams.gather import Rows, valid_times
 from streams.keyed import Kind
@@ -124,7 +125,7 @@ def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Desc
     sites = [rules.exclusions if rules else None for _, rules in rows.scopes]
     query = Query(rows.query, excluding.names_of(sites, NAMES))
     timings = {name: query.integers(name, 0, -1, fields.TIMING_LIMIT + 1) for name in fields.TIMINGS}
-    later = excluding.verdicts(rows, query, rows.agent.override(*query.texts("ua")), sites)
+    later, networks = excluding.verdicts(rows, query, rows.agent.override(*query.texts("ua")), sites)
     consents = _consents(rows, query)
     rows, bad_time = _moments(rows, query)
     parsed = _after_parsing(rows, query, consents, bad_time, timings)
@@ -136,11 +137,11 @@ def _describe(rows: Rows, at: Codes, earlier: Earlier, lookups: Lookups) -> Desc
     if len(second) < len(rows):
         rows = rows.take(second, query=False)
         query.keep(second)
-        consents = consents[second]
+        consents, networks = consents[second], networks[second]
         timings = {name: values[second] for name, values in timings.items()}
     out = Description(at, verdict, at[first[second]], repeats=ids.take(second))
     if len(rows):
-        _Stages(_granted(rows, consents), query, lookups, out).run(consents, timings)
+        _Stages(_granted(rows, consents), query, lookups, out).run(consents, timings, networks)
     return out
 
 
@@ -222,14 +223,16 @@ class _Stages:
         self.removed = np.zeros(self.n, np.int64)
         self.site_keys: dict[int, bytes] = {}
 
-    def run(self, consents: Codes, timings: dict[str, Codes]) -> None:
-        """All stages, in the fixed order: the address is masked before anything else is read."""
+    def run(self, consents: Codes, timings: dict[str, Codes], networks: Flags) -> None:
+        """All stages, in the fixed order: the address is masked before anything else is read.
+
+        `networks`: where the address was one of a crawler.
+        """
         seen = self.address()
         self.keys()
-        language, device = self.device()
-        page_search, campaign = self.page()
-        self.referrer(campaign)
-        action = self.action(page_search)
+        language, device = self.device(networks)
+        self.referrer(self.page())
+        action = self.action()
         self.order(action)
         self.numbers(action, timings)
         self.place()
@@ -340,7 +343,7 @@ class _Stages:
             found = self.site_keys[number] = keyed.site_key(self.lookups.site_key(number), number)
         return found
 
-    def device(self) -> tuple[U64, U64]:
+    def device(self, networks: Flags) -> tuple[U64, U64]:
         query, rows, cache = self.query, self.rows, self.caches
         distinct, at = rows.agent.override(*query.texts("ua"))
         devices = cache.devices.of(distinct, self.n)
@@ -354,13 +357,14 @@ class _Stages:
         bot = np.array([device.bot for device, _ in devices], np.uint8)[at]
         hints, hint_at = _or_else(query.full("uadata"), rows.hints) if query.given("uadata") else rows.hints
         bot |= np.array(cache.hints.of(hints, self.n), np.uint8)[hint_at]
-        self.columns["bot"] = pa.array(bot)
-        tongues, tongue_at = rows.language.override(*query.texts("lang"))
-        first = cache.languages.of(tongues, self.n)
-        self.columns["language"] = low([text for text, _ in first], tongue_at)
+        self.columns["bot"] = pa.array(np.where(networks, bot | np.uint8(Bot.ADDRESS), bot))
+        distinct, tongue_at = rows.language.override(*query.texts("lang"))
+        tongues = cache.languages.of(distinct, self.n)
+        self.tongues = tongues, tongue_at
+        self.columns["language"] = low([tongue.language for tongue in tongues], tongue_at)
         shown = self.by_scope(lambda rules: rules.privacy.resolution)
         self.columns["resolution"] = self.each_text("res", fields.resolution, fields.UNKNOWN_RESOLUTION, shown)
-        tongue_words = np.array([word for _, word in first], np.uint64)[tongue_at]
+        tongue_words = np.array([tongue.word for tongue in tongues], np.uint64)[tongue_at]
         return tongue_words, np.array([word for _, word in devices], np.uint64)[at]
 
     def each_text(self, name: str, rule: Any, default: str, kept: Flags) -> pa.DictionaryArray:
@@ -372,19 +376,14 @@ class _Stages:
         codes[rows] = at + 1
         return low([default, *(rule(decode(text)) for text in distinct)], np.where(kept, codes, 0))
 
-    def page(self) -> tuple[tuple[list[str], Codes], Codes]:
-        """The page, its own search keyword, and the campaigns of the rows."""
+    def page(self) -> Codes:
+        """The page; returns the campaigns of the rows."""
         distinct, at = self.scoped(self.query.full("url"))
         pages = self.caches.pages.of(distinct, self.n)
-        self.columns["url"] = plain([page.url for page in pages], at)
+        self.pages = pages, at
         self.columns["url_path"] = plain([page.path for page in pages], at)
         self.columns["url_host"] = low([page.host for page in pages], at)
         self.removed += np.array([page.removed for page in pages], np.int64)[at]
-        self.page_hosts = [page.own for page in pages], at
-        keywords = ["", *(page.keyword for page in pages)]
-        has = np.array([bool(page.keyword) for page in pages], np.bool_)
-        search = keywords, np.where(has[at], at + 1, 0)
-
         number: dict[Campaign, int] = {campaigns.NONE: 0}
         of_page = np.array([number.setdefault(page.campaign, len(number)) for page in pages], np.int64)
         codes = of_page[at]
@@ -405,7 +404,7 @@ class _Stages:
         for position, name in enumerate(Campaign._fields):
             self.columns[f"campaign_{name}"] = low([campaign[position] for campaign in table], shown)
         self.campaign_table = table
-        return search, codes
+        return codes
 
     def referrer(self, campaign: Codes) -> None:
         values, given = self.query.values("urlref")
@@ -416,8 +415,8 @@ class _Stages:
         codes[given] = at + 1
         kinds = np.array([ReferrerType.DIRECT, *(r.type for r in found)], np.uint8)
         hosts = ["", *(r.host for r in found)]
-        own, own_at = self.page_hosts
-        same = np.array(own, object)[own_at] == np.array(hosts, object)[codes]
+        pages, page_at = self.pages
+        same = np.array([page.own for page in pages], object)[page_at] == np.array(hosts, object)[codes]
         codes[same.astype(np.bool_) & (kinds[codes] != ReferrerType.DIRECT)] = 0
         removed = np.array([0, *(r.removed for r in found)], np.int64)
         self.removed += removed[codes]
@@ -425,14 +424,19 @@ class _Stages:
         self.columns["referrer_url"] = plain(["", *(r.url for r in found)], codes)
         named = campaign > 0
         kind[named] = ReferrerType.CAMPAIGN
-        codes = np.where(named, np.where(self.campaign_kept, campaign + n, 0), codes)
         table = self.campaign_table
+        shown = np.where(self.campaign_kept, campaign + n, 0)
+        # a campaign without a keyword has that of the search which it was found by
+        told = ~self.campaign_kept | np.array([bool(c.term) for c in table], np.bool_)[campaign]
+        names, keywords = np.where(named, shown, codes), np.where(named & told, shown, codes)
         self.columns["referrer_type"] = pa.array(kind)
-        self.columns["referrer_name"] = low(["", *(r.name for r in found), *(c.name for c in table)], codes)
-        self.columns["referrer_keyword"] = low(["", *(r.keyword for r in found), *(c.term for c in table)], codes)
+        self.columns["referrer_name"] = low(["", *(r.name for r in found), *(c.name for c in table)], names)
+        self.columns["referrer_keyword"] = low(["", *(r.keyword for r in found), *(c.term for c in table)], keywords)
 
-    def action(self, page_search: tuple[list[str], Codes]) -> npt.NDArray[np.uint8]:
+    def action(self) -> npt.NDArray[np.uint8]:
         query = self.query
+        pages, page_at = self.pages
+        page_search = np.array([bool(page.search.keyword) for page in pages], np.bool_)[page_at]
         links = {name: self.text_given(name) for name in ("link", "download")}
         texts = {name: self.text(name) for name in TEXT_PARAMETERS}
         ping = query.is_one("ping")
@@ -446,7 +450,7 @@ class _Stages:
             link=links["link"],
             event=(texts["e_c"][1] > 0) & (texts["e_a"][1] > 0),
             content=texts["c_n"][1] > 0,
-            search=(search[1] > 0) | (page_search[1] > 0),
+            search=(search[1] > 0) | page_search,
             custom=query.is_one("ca"),
         )
         self.columns["action_type"] = pa.array(action)
@@ -455,10 +459,12 @@ class _Stages:
         linked = (action == ActionType.OUTLINK) | (action == ActionType.DOWNLOAD)
         title_texts, title_codes = texts["action_name"]
         self.columns["title"] = plain(title_texts, np.where(linked, 0, title_codes))
-        merged = search[0] + page_search[0]
-        code = np.where(search[1] > 0, search[1], page_search[1] + len(search[0]))
-        self.columns["search_keyword"] = self.where((merged, code), is_search)
-        self.columns["search_category"] = self.where(texts["search_cat"], is_search)
+        urls = [page.url for page in pages] + [page.searched for page in pages]
+        self.columns["url"] = plain(urls, np.where(is_search, page_at + len(pages), page_at))
+        for name, (given, codes) in (("keyword", search), ("category", texts["search_cat"])):
+            words = given + [getattr(page.search, name) for page in pages]
+            codes = np.where(codes > 0, codes, page_at + len(given))
+            self.columns[f"search_{name}"] = self.where((words, codes), is_search)
         count = np.where(is_search, query.integers("search_count", 0, 0), 0)
         self.columns["search_count"] = pa.array(count.astype(np.uint32))
         for parameter, name in (("e_c", "category"), ("e_a", "action"), ("e_n", "name")):
@@ -552,7 +558,7 @@ class _Stages:
         self.out.new_visit = query.is_one("new_visit").tolist()
 
     def place(self) -> None:
-        """The place on earth that the request names itself."""
+        """The place on earth that the request names itself, else the country that the visitor's languages tell."""
         query, codes = self.query, np.zeros(self.n, np.int64)
         number = {location.NOWHERE: 0}
         if query.given("country"):
@@ -563,6 +569,15 @@ class _Stages:
             for row, texts in given.items():
                 place = location.given(texts, int(self.rows.role[row]), self.rules_of(row))
                 codes[row] = number.setdefault(place, len(number))
+        sources = np.where(codes > 0, 1, 0)
+        tongues, at = self.tongues
+        rules = self.by_scope(lambda rules: rules.country_by_language, object)
+        for rule in (CountryByLanguage.REGION, CountryByLanguage.LANGUAGE):
+            if (here := (rules == rule) & (sources == 0)).any():
+                told = [location.Place(tongue.countries[rule]) for tongue in tongues]
+                codes = np.where(here, np.array([number.setdefault(place, len(number)) for place in told])[at], codes)
+        sources = np.where((codes > 0) & (sources == 0), 2, sources)
+        self.columns["country_source"] = low(location.SOURCES, sources)
         for position, name in enumerate(location.PARAMETERS):
             self.columns[name] = low([found[position] for found in number], codes)
 

@@ -46,13 +46,18 @@ def names_of(scopes: Sequence[Exclusions | None], names: Mapping[str, int]) -> M
     return dict(names) | {name: number for number, name in enumerate(sorted(more)[:room], len(names) + 1)}
 
 
-def verdicts(rows: Rows, query: Query, agent: Texts, scopes: Sequence[Exclusions | None]) -> npt.NDArray[np.uint8]:
-    """A number of `verdicts.VERDICTS` for each row, 0 where it is kept. `agent`: by header or `ua`."""
+def verdicts(
+    rows: Rows, query: Query, agent: Texts, scopes: Sequence[Exclusions | None]
+) -> tuple[npt.NDArray[np.uint8], Flags]:
+    """A number of `verdicts.VERDICTS` for each row, 0 where it is kept; and where an address is a crawler's.
+
+    `agent`: by header or `ua`.
+    """
     found = _Excluding(rows, query, agent, scopes)
-    bots = found.judged_bots()
+    bots, addresses = found.judged_bots(), found.bot_addresses()
     conditions = [
         bots & found.crawlers(),
-        bots & found.bot_addresses(),
+        bots & addresses,
         ~query.is_one("rec"),
         found.requests(),
         (rows.flags & Flag.OPT_OUT) != 0,
@@ -64,7 +69,7 @@ def verdicts(rows: Rows, query: Query, agent: Texts, scopes: Sequence[Exclusions
     ]
     reasons = [BOT, BOT_ADDRESS, NOT_RECORDED, EXCLUDED_REQUEST, OPTED_OUT, EXCLUDED_ADDRESS, EXCLUDED_AGENT]
     reasons += [REFERRER_SPAM, UNKNOWN_URL, PREFETCH]
-    return np.select(conditions, [NUMBER[reason] for reason in reasons], 0).astype(np.uint8)
+    return np.select(conditions, [NUMBER[reason] for reason in reasons], 0).astype(np.uint8), addresses
 
 
 class _Excluding:

@@ -20,6 +20,8 @@ from schemas.packets import Event, Flag
 from schemas.sites import SitePolicy
 from streams import verdicts
 from streams.anonymize.split import split
+from streams.domains import Domains
+from streams.enrich import bots
 
 # Networks of search engines' crawlers, of Matomo 5.2: Microsoft and Yahoo; those of Google are also a proxy's.
 BOT_NETWORKS = """
@@ -31,11 +33,6 @@ GOOGLE_NETWORKS = """
 64.18.0.0/20 207.126.144.0/20 173.194.0.0/16
 """
 
-_crawler = re.compile(
-    r"(?<!cu)bot(?:\b|[/;_-])|crawl|spider|slurp|facebookexternalhit|lighthouse|page ?speed|preview|monitor|pingdom"
-    r"|web/snippet|archiver|feedfetcher|mediapartners",
-    re.IGNORECASE,
-).search
 _host = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//([^/?#\s]{1,255})").match
 
 
@@ -63,18 +60,18 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """What one site does not keep. `pages`: hosts (without `www.`) or suffixes (".shop.example") and path, or None."""
+    """What one site does not keep. `pages`: where its pages may be, None for anywhere."""
 
     keep_bots: bool
     addresses: Ranges
     agents: tuple[str, ...]
     requests: tuple[Comparison, ...]
-    pages: tuple[tuple[str, str], ...] | None
+    pages: Domains | None
 
     @classmethod
     def of(cls, policy: SitePolicy) -> Exclusions:
         """The exclusions of a policy."""
-        pages = tuple(_page(domain) for domain in policy.domains) if policy.exclude_unknown_urls else None
+        pages = Domains(policy.domains if policy.exclude_unknown_urls else ())
         return cls(
             policy.keep_bots,
             Ranges(policy.excluded_addresses),
@@ -92,21 +89,7 @@ class Exclusions:
         if self.pages is None:
             return True
         parts = split(url)
-        if parts is None:
-            return False
-        host = parts.host.removeprefix("www.")
-        path = parts.path.lower().rstrip("/") + "/"
-        for wanted, below in self.pages:
-            bare = host if ":" in wanted else host.partition(":")[0]
-            if (f".{bare}".endswith(wanted) if wanted[0] == "." else bare == wanted) and path.startswith(below):
-                return True
-        return False
-
-
-def _page(domain: str) -> tuple[str, str]:
-    host, _, path = domain.lower().partition("/")
-    host = host[1:] if host.startswith("*.") else host.removeprefix("www.")
-    return host, f"/{path}".rstrip("/") + "/"
+        return parts is not None and self.pages.depth(parts.host, parts.path) > 0
 
 
 @cache
@@ -116,8 +99,8 @@ def networks(google: bool) -> Ranges:
 
 
 def crawler(agent: str) -> bool:
-    """Whether a User-Agent names a crawler or a monitor. Libraries are none: they track what people do."""
-    return _crawler(agent[:1024]) is not None
+    """Whether a User-Agent names a crawler, a monitor or an assistant. Libraries are none: people use them."""
+    return bool(bots.of_agent(agent).reasons & bots.EXCLUDED)
 
 
 def bot_address(address: bytes, flags: int) -> bool:

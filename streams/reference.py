@@ -27,7 +27,8 @@ from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, Ref
 from streams import consent, exclusions, fields, keyed, masked, repeats
 from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
-from streams.enrich import actions, campaigns, device, languages, referrers, searches
+from streams.enrich import actions, bots, campaigns, device, languages, referrers, searches
+from streams.enrich.bots import Bot
 from streams.gather import REPEATS_SLACK_MS
 from streams.keyed import Kind
 from streams.rules import Rules
@@ -231,7 +232,7 @@ def _event(
         assert verdict is not None
         return verdict
     given = parameters.parse(event.query)
-    rules = Rules.of(event.site, policy)
+    rules = Rules.of(event.site, policy, policies.folders)
     rec, bots = (parameters.integer(given.get(name)) == 1 for name in ("rec", "bots"))
     if (verdict := exclusions.verdict(event, given, rec, bots, rules.exclusions)) is not None:
         return verdict
@@ -263,7 +264,8 @@ def _event(
     address = addresses.mask(event.address, privacy.mask_bytes)
     row["address"] = addresses.stored(address, privacy.mask_bytes)
     row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)
-    row |= location.given(given, event.role, rules)._asdict()
+    place = location.given(given, event.role, rules)
+    row |= place._asdict() | {"country_source": "request" if place.country else ""}
     seen = addresses.mask(event.address, rules.fingerprint_mask)
     config = _device(row, event, given, seen, key, rules)
     if privacy.visitor_ids is VisitorIds.REQUEST:
@@ -393,10 +395,14 @@ def _visit(
 
 
 def _device(row: Row, event: Event, given: Mapping[str, str], seen: bytes, key: bytes, rules: Rules) -> int:
+    from_network = exclusions.bot_address(event.address, event.flags)
     agent = given.get("ua", "")
     found = device.describe(agent if agent.strip() else event.agent)
     tongue = given.get("lang", "")
-    language = languages.first(tongue if tongue.strip() else event.language)
+    tags = languages.accepted(tongue if tongue.strip() else event.language)
+    language = languages.best(tags)
+    if not row["country"] and (country := languages.country(tags, rules.country_by_language)):
+        row |= {"country": country, "country_source": "language"}
     hints = given.get("uadata") or parameters.decode(event.hints)
     row |= {
         "device_type": found.type,
@@ -406,7 +412,7 @@ def _device(row: Row, event: Event, given: Mapping[str, str], seen: bytes, key: 
         "os_version": found.os_version if rules.privacy.device_versions else "",
         "browser": found.browser,
         "browser_version": found.browser_version if rules.privacy.device_versions else "",
-        "bot": found.bot | device.headless_hint(hints),
+        "bot": found.bot | bots.of_hints(hints) | (Bot.ADDRESS if from_network else 0),
         "language": language,
         "resolution": fields.resolution(given.get("res", "")) if rules.privacy.resolution else "unknown",
     }
@@ -478,19 +484,22 @@ def _content(
     def number(name: str, default: int = 0) -> int:
         return parameters.integer(given.get(name), default)
 
-    url = host = path = keyword = own = ""
-    campaign = campaigns.NONE
+    url = searched = host = path = own = ""
+    campaign, search = campaigns.NONE, searches.NONE
     page = urls.split(given.get("url", ""))
     if page is not None:
-        url, lost = urls.clean(page, rules, campaigns.PARAMETERS)
+        url, lost = urls.clean(page, rules, rules.campaign_parameters)
         removed += lost
+        searched, _ = urls.clean(page, rules, rules.column_parameters)
         own, host = page.host, page.host.partition(":")[0]
         path, _ = urls.clean_path(page, rules)
-        keyword = searches.keyword(page.parameters, rules)
-        campaign = campaigns.of_parameters(page.parameters + page.fragment_parameters, rules)
+        inside = page.parameters + page.fragment_parameters
+        search = searches.of_parameters(inside, rules)
+        searched = searched if search.keyword else url
+        campaign = campaigns.of_parameters(inside, rules)
     direct = campaigns.of_request(given, rules)
     campaign = direct if direct.name else campaign
-    row |= {"url": url, "url_host": host, "url_path": path}
+    row |= {"url_host": host, "url_path": path}
     shown = campaign if rules.privacy.campaigns else campaigns.NONE
     row |= {f"campaign_{name}": value for name, value in shown._asdict().items()}
 
@@ -502,7 +511,7 @@ def _content(
     row["referrer_url"] = referrer.url
     if campaign.name:
         row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": shown.name}
-        row["referrer_keyword"] = shown.term
+        row["referrer_keyword"] = (shown.term or referrer.keyword) if rules.privacy.campaigns else ""
 
     texts = {
         name: text(name)
@@ -516,7 +525,7 @@ def _content(
         link=bool(urls.tidy(given.get("link", ""))),
         event=bool(texts["e_c"] and texts["e_a"]),
         content=bool(texts["c_n"]),
-        search=bool(texts["search"] or keyword),
+        search=bool(texts["search"] or search.keyword),
         custom=number("ca") == 1,
     )
     linked = {ActionType.OUTLINK: "link", ActionType.DOWNLOAD: "download"}.get(action)
@@ -533,19 +542,20 @@ def _content(
     if rules.privacy.local_time is LocalTime.HOUR and local >= 0:
         local -= local % 3600
     local = -1 if rules.privacy.local_time is LocalTime.DROP else local
-    event, content, search = ActionType.EVENT, ActionType.CONTENT, ActionType.SITE_SEARCH
+    event, content, looked = ActionType.EVENT, ActionType.CONTENT, ActionType.SITE_SEARCH
     order, viewed = ActionType.ECOMMERCE, ActionType.PAGE_VIEW
     order_id, keeps = 0, rules.privacy.order_ids
     if action == order and keeps is not Orders.DROP:
         order_id = order_ids.order_hash(kept_key(keeps is Orders.SITE), given.get("ec_id", ""))
     row |= {
         "action_type": action,
+        "url": only(looked, searched, url),
         "title": "" if linked else texts["action_name"],
         "link_url": link_url,
         "page_view_id": fields.page_view_id(given.get("pv_id", "")),
-        "search_keyword": only(search, texts["search"] or keyword),
-        "search_category": only(search, texts["search_cat"]),
-        "search_count": only(search, max(0, number("search_count")), 0),
+        "search_keyword": only(looked, texts["search"] or search.keyword),
+        "search_category": only(looked, texts["search_cat"] or search.category),
+        "search_count": only(looked, max(0, number("search_count")), 0),
         "event_category": only(event, texts["e_c"]),
         "event_action": only(event, texts["e_a"]),
         "event_name": only(event, texts["e_n"]),

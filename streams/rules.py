@@ -7,14 +7,28 @@ same under both: the fingerprint, and whether a campaign begins a visit; so cons
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from schemas.exclusions import safe_pattern
-from schemas.parameter_lists import CAMPAIGN_PARAMETERS, EXCLUSION_LISTS
-from schemas.privacy import Consent, Detector, Fingerprint, FingerprintAddress, Privacy, UrlParameters, VisitorIds
-from schemas.sites import SitePolicy
+from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS, EXCLUSION_LISTS
+from schemas.privacy import (
+    Consent,
+    CountryByLanguage,
+    Detector,
+    Fingerprint,
+    FingerprintAddress,
+    Location,
+    Privacy,
+    UrlParameters,
+    VisitorIds,
+)
+from schemas.sites import Folders, SitePolicy
+from streams.domains import Domains, bare, canonical
 from streams.exclusions import Exclusions
 from streams.surroundings import PolicyUnusable
 
@@ -24,11 +38,12 @@ QUARTER_MS = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The policy of one site. `hosts` and `suffixes` (".shop.example") are the site's own, without `www.`.
+    """The policy of one site.
 
-    allowed: parameters of URLs that are kept, None where all are but the excluded. fingerprint_mask: bytes of an
-    address that the fingerprint doesn't see. reads_ids: whether `_id`, `cid` and `uid` are read at all. granted: these
-    are the rules of actions with consent, where others have their own.
+    allowed: parameters of URLs that are kept, None where all are but the excluded. column_parameters: those of
+    campaigns and site searches. folders: those of all sites. fingerprint_mask: bytes of an address that the fingerprint
+    doesn't see. reads_ids: whether `_id`, `cid` and `uid` are read at all. granted: these are the rules of actions with
+    consent, where others have their own.
     """
 
     site: int
@@ -41,9 +56,15 @@ class Rules:
     personal: frozenset[str]
     masked_paths: tuple[tuple[str, ...], ...]
     search_parameters: frozenset[str]
-    hosts: frozenset[str]
-    suffixes: tuple[str, ...]
+    category_parameters: frozenset[str]
+    campaign_fields: Mapping[str, tuple[str, ...]]
+    campaign_parameters: frozenset[str]
+    column_parameters: frozenset[str]
+    domains: Domains
+    folders: Folders
+    excluded_referrers: Domains
     exclusions: Exclusions
+    country_by_language: CountryByLanguage
     fingerprint_mask: int
     detectors: frozenset[Detector]
     fine: bool
@@ -53,16 +74,17 @@ class Rules:
     consented: Rules | None = None
 
     @classmethod
-    def of(cls, site: int, policy: SitePolicy) -> Rules:
-        """The rules of a policy; raises PolicyUnusable where its time zone is unknown here."""
+    def of(cls, site: int, policy: SitePolicy, folders: Folders = MappingProxyType({})) -> Rules:
+        """The rules of a policy among all; raises PolicyUnusable where its time zone is unknown here."""
         try:
             timezone = ZoneInfo(policy.timezone)
         except (KeyError, ValueError, OSError):
             raise PolicyUnusable(site, policy.timezone) from None
         privacy, granted = policy.privacy, policy.privacy.granted()
         if granted is privacy:
-            return cls._made(site, timezone, policy, privacy, privacy)
-        return cls._made(site, timezone, policy, privacy, privacy, cls._made(site, timezone, policy, granted, privacy))
+            return cls._made(site, timezone, policy, folders, privacy, privacy)
+        consented = cls._made(site, timezone, policy, folders, granted, privacy)
+        return cls._made(site, timezone, policy, folders, privacy, privacy, consented)
 
     @classmethod
     def _made(
@@ -70,36 +92,48 @@ class Rules:
         site: int,
         timezone: ZoneInfo,
         policy: SitePolicy,
+        folders: Folders,
         privacy: Privacy,
         base: Privacy,
         consented: Rules | None = None,
     ) -> Rules:
         search = frozenset(privacy.search_parameters)
-        campaigns = CAMPAIGN_PARAMETERS if privacy.campaigns else frozenset()
+        categories = frozenset(privacy.search_category_parameters)
+        fields, named = CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS
+        if policy.campaign_parameters:
+            fields = {name: (*policy.campaign_parameters.get(name, ()), *known) for name, known in fields.items()}
+            named = frozenset(chain.from_iterable(fields.values()))
+        campaigns = named if privacy.campaigns else frozenset()
         patterns = {name: pattern for name in privacy.excluded_parameters if (pattern := safe_pattern(name))}
         names = frozenset(name for name in privacy.excluded_parameters if name not in patterns)
-        domains = [domain.partition("/")[0] for domain in policy.domains]
         listed = privacy.url_parameters is UrlParameters.LISTED
         lists = () if listed else privacy.excluded_lists
         if "sessions" in lists:
             names |= EXCLUSION_LISTS["sessions"]
         if not privacy.campaigns:
-            names |= CAMPAIGN_PARAMETERS
+            names |= named
+        placeless = privacy.location is Location.NONE
         full = base.fingerprint_address is FingerprintAddress.FULL
         return cls(
             site=site,
             timezone=timezone,
             repeat_ms=policy.repeat_seconds * 1000,
             privacy=privacy,
-            allowed=search | campaigns | frozenset(privacy.allowed_parameters) if listed else None,
+            allowed=search | categories | campaigns | frozenset(privacy.allowed_parameters) if listed else None,
             excluded=names,
             patterns=tuple(re.compile(found.pattern, found.flags | re.IGNORECASE) for found in patterns.values()),
             personal=EXCLUSION_LISTS["personal"] if "personal" in lists else frozenset(),
             masked_paths=tuple(tuple(path.strip("/").split("/")) for path in privacy.masked_paths),
             search_parameters=search,
-            hosts=frozenset(host.removeprefix("www.") for host in domains if host[:2] != "*."),
-            suffixes=tuple(host[1:] for host in domains if host[:2] == "*."),
+            category_parameters=categories,
+            campaign_fields=fields,
+            campaign_parameters=named,
+            column_parameters=named | search | categories,
+            domains=Domains(policy.domains),
+            folders=folders,
+            excluded_referrers=Domains(policy.excluded_referrers),
             exclusions=Exclusions.of(policy),
+            country_by_language=CountryByLanguage.NEVER if placeless else privacy.country_by_language,
             fingerprint_mask=0 if full else base.mask_bytes,
             detectors=frozenset(privacy.detectors),
             fine=base.fingerprint is Fingerprint.FINE,
@@ -116,13 +150,17 @@ class Rules:
         """The rules of an action whose consent is `consent.GIVEN` or anything else."""
         return self.consented if consent == 1 and self.consented is not None else self
 
-    def internal(self, host: str) -> bool:
-        """Whether a host (lower case, with its port where one was given) is the site's own."""
-        bare = host.removeprefix("www.")
-        plain = bare.partition(":")[0]
-        return (
-            bare in self.hosts or plain in self.hosts or (bool(self.suffixes) and f".{plain}".endswith(self.suffixes))
-        )
+    def internal(self, host: str, path: str) -> bool:
+        """Whether a page (host in lower case, with its port where one was given) is the site's own."""
+        return self.domains.depth(host, path) > 0
+
+    def neighbour(self, host: str, path: str) -> str:
+        """The folder of another site that holds a page, as `shop.example/en`; "" where the site's own is as deep."""
+        name = bare(host)
+        name = name if name in self.folders else name.partition(":")[0]
+        path = canonical(path)
+        folder = next((folder for folder in self.folders.get(name, ()) if path.startswith(folder)), "")
+        return name + folder.rstrip("/") if len(folder) > self.domains.depth(host, path) else ""
 
     def date(self, ms: int) -> date:
         """The calendar date of a moment (milliseconds since 1970 UTC, from 1972 on) at the site."""

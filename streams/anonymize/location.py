@@ -17,6 +17,7 @@ from streams.anonymize.urls import tidy
 from streams.rules import Rules
 
 PARAMETERS = ("country", "region", "city")
+SOURCES = ("", "request", "language")  # of the country: what it was told by
 LIMIT = 255  # bytes of a city's name
 
 _country = re.compile(r"[a-z]{2,3}").fullmatch

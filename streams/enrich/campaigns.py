@@ -1,7 +1,8 @@
 """Campaigns: parameters of the page's URL, or of the tracking request itself, that name one.
 
-The names are those of Matomo, `mtm_` before `matomo_` before `pk_` before `piwik_` before `utm_`. A campaign
-without a name takes its source's, then its medium's. They leave the stored URL, for they have columns.
+The names are those of Matomo, `mtm_` before `matomo_` before `pk_` before `piwik_` before `utm_`, and before them those
+that the site has of its own; these are read in the page's URL alone. A campaign without a name takes its source's, then
+its medium's. They leave the stored URL, for they have columns.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS
+from schemas.parameter_lists import CAMPAIGN_PARAMETERS
 from schemas.parameters import decode
 from streams.anonymize.texts import free_text
 from streams.anonymize.urls import Parameter, tidy
@@ -30,14 +31,13 @@ class Campaign(NamedTuple):
 
 NONE = Campaign()
 
-FIELDS = CAMPAIGN_FIELDS
-PARAMETERS = CAMPAIGN_PARAMETERS
+PARAMETERS = CAMPAIGN_PARAMETERS  # of a tracking request
 
 
 def of_values(values: Mapping[str, str], rules: Rules) -> Campaign:
     """The campaign of decoded values by lower-case name; NONE where they name none."""
     texts = []
-    for names in FIELDS.values():
+    for names in rules.campaign_fields.values():
         found = (text for name in names if name in values and (text := free_text(tidy(values[name]), rules, LIMIT)))
         texts.append(next(found, ""))
     campaign = Campaign(*texts)
@@ -50,11 +50,12 @@ def of_parameters(parameters: Iterable[Parameter], rules: Rules) -> Campaign:
     """The campaign of a URL's parameters; of several with one name the first that is not empty counts."""
     values: dict[str, str] = {}
     for parameter in parameters:
-        if parameter.name in PARAMETERS and not values.get(parameter.name):
+        if parameter.name in rules.campaign_parameters and not values.get(parameter.name):
             values[parameter.name] = tidy(decode(parameter.value))
     return of_values(values, rules) if values else NONE
 
 
 def of_request(request: Mapping[str, str], rules: Rules) -> Campaign:
     """The campaign that a tracking request names by parameters of its own, which goes before the URL's."""
-    return of_values(request, rules) if not PARAMETERS.isdisjoint(request) else NONE
+    values = {name: text for name, text in request.items() if name in PARAMETERS}
+    return of_values(values, rules) if values else NONE

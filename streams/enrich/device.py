@@ -1,33 +1,27 @@
 """Device, system and browser from the User-Agent, by the regular expressions of ua-parser (uap-core).
 
 A parse costs some 20 microseconds, so it runs on agents not seen before only. Client hints (`uadata`,
-Sec-CH-UA) serve for the verdict on bots alone so far.
+Sec-CH-UA) serve for the verdict on bots alone so far (`bots`).
 """
 
 from __future__ import annotations
 
 import re
-from enum import IntFlag
 from typing import NamedTuple
 
 from ua_parser import Parser, Result
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
 
-LIMIT = 1024  # characters of an agent that are looked at
+from streams.enrich import bots
+from streams.enrich.bots import LIMIT, Bot
+
 TEXT_LIMIT = 64
-
-
-class Bot(IntFlag):
-    """Why an event may not be a person's; 0 is no reason."""
-
-    AGENT = 1  # the agent names a crawler, a monitor or an HTTP library, or is empty
-    HEADLESS_AGENT = 2  # the agent names a headless browser
-    HEADLESS_HINT = 4  # the client hints do, whatever the agent says
+MACHINES = ~(Bot.HEADLESS_AGENT | Bot.HEADLESS_HINT)  # reasons for which an agent is of no person's device
 
 
 class Device(NamedTuple):
-    """Families are uap-core's, "" where not known. `fingerprint` is what of it enters the config id."""
+    """Families are uap-core's, "" where not known. `bot`: see there. `fingerprint` is what enters the config id."""
 
     type: str
     brand: str
@@ -41,12 +35,6 @@ class Device(NamedTuple):
 
 
 _parser = Parser(Resolver(load_lazy_builtins()))
-_robot = re.compile(
-    r"bot\b|bot[/;_-]|crawl|spider|slurp|curl/|wget/|python|java/|okhttp|go-http|libwww|httpclient|node-fetch"
-    r"|axios|scrapy|monitor|preview|facebookexternalhit|lighthouse|\bphp\b|ruby|perl",
-    re.IGNORECASE,
-).search
-_headless = re.compile(r"headless|phantomjs|electron/.*puppeteer|selenium|webdriver", re.IGNORECASE).search
 _control = re.compile(r"[\x00-\x1f\x7f]").sub
 _desktops = frozenset({"Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedora", "Debian", "FreeBSD", "OpenBSD"})
 _phone_systems = frozenset({"iOS", "Android", "Windows Phone", "BlackBerry OS", "KaiOS", "Firefox OS", "HarmonyOS"})
@@ -57,32 +45,25 @@ def describe(agent: str) -> Device:
     agent = _control("", agent[:LIMIT]).strip()
     result = _parser.parse(agent)
     system, browser, device = result.os, result.user_agent, result.device
-    bot = 0
-    if not agent or (device is not None and device.family == "Spider") or _robot(agent):
-        bot |= Bot.AGENT
-    if _headless(agent):
-        bot |= Bot.HEADLESS_AGENT
+    bot, called = bots.of_agent(agent)
+    if not bot & MACHINES and device is not None and device.family == "Spider":
+        bot |= Bot.CRAWLER
     os = _text(system.family if system else "")
     os_version = ".".join(part for part in (system.major, system.minor) if part) if system else ""
-    name = _text(browser.family if browser else "")
-    version = _text(browser.major if browser else "")
+    name = called or _text(browser.family if browser else "")
+    version = _text(browser.major if browser and browser.family == (called or browser.family) else "")
     kind = _type(agent, result, os, bot)
     brand = _text(device.brand if device else "")
     model = _text(device.model if device else "")
-    if bot & Bot.AGENT:
+    if bot & MACHINES:
         brand = model = ""
     fingerprint = "|".join((os, name, version, kind, model))
-    return Device(kind, brand, model, os, _text(os_version), name, version, bot, fingerprint)
+    return Device(kind, brand, model, os, _text(os_version), name, version, int(bot), fingerprint)
 
 
-def headless_hint(hints: str) -> int:
-    """The verdict on client hints, JSON of whatever form: only the word counts."""
-    return int(Bot.HEADLESS_HINT) if "headless" in hints.lower() else 0
-
-
-def _type(agent: str, result: Result, os: str, bot: int) -> str:
+def _type(agent: str, result: Result, os: str, bot: Bot) -> str:
     family = result.device.family if result.device else ""
-    if bot & Bot.AGENT:
+    if bot & MACHINES:
         return "bot"
     if "TV" in agent or "tvOS" in agent or "BRAVIA" in agent:
         return "tv"

@@ -1,9 +1,10 @@
 """Where a visit comes from: the referrer's type, name and keyword.
 
-A campaign goes before the referrer (see `campaigns`). Then, by the referrer's host: the site's own or the page's
-own is direct; an AI assistant, a search engine or a social network has its name; anything else is a website.
-The lists are public (data/SOURCES.md). A search engine counts where its keyword is found, where the list says that
-it hides the keyword, and at its home page; otherwise it is a website like any other.
+A campaign goes before the referrer (see `campaigns`). Then, by the referrer's host: the site's own, the page's own and
+those that the site excludes are direct, but a folder that is another site is a website; an AI assistant, a search
+engine or a social network has its name; anything else is a website. The lists are public (data/SOURCES.md). A search
+engine counts where its keyword is found, where the list says that it hides the keyword, and at its home page; otherwise
+it is a website like any other.
 """
 
 from __future__ import annotations
@@ -20,12 +21,33 @@ from urllib.parse import unquote_to_bytes
 from schemas.parameters import decode
 from schemas.tables import ReferrerType
 from streams.anonymize import referrers as levels
-from streams.anonymize.urls import Parts, clean, clean_text, cut, split
+from streams.anonymize.urls import Parameter, Parts, clean, clean_text, cut, parameters, split
+from streams.domains import bare
+from streams.enrich.countries import CODES, TOP_LEVEL
 from streams.rules import Rules
 
 LIMIT = 255  # bytes of name and keyword
-_top_level = re.compile(r"(?:\.(?:com|co|org|net|edu|gov|ac|ne|or|go))?\.[a-z]{2,}$")
-_country = re.compile(r"^[a-z]{2}\.")
+
+# What these hosts write into addresses for themselves, and tells of nobody's visit (Matomo's list).
+_NOISE: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
+    (re.compile(rf"(?:^|\.)(?:{hosts})"), frozenset(names.split()))
+    for hosts, names in {
+        r"instagram\.com$": "e s",
+        r"facebook\.com$": "h p",
+        r"google\.|googleusercontent\.": "ust usg usd sa sntz ei bvm ved client channel",
+        r"main\.exoclick\.com$": "data wpn",
+        r"youtube\.com$": "redir_token html_redirect continuation feature",
+        r"bing\.com$": "cvid refig elv plvar setlang qs cc mkt pc form src",
+    }.items()
+)
+_SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "go", "gov", "it", "ne", "net", "or", "org"})
+_front = re.compile(r"^(?:w+[0-9]*|search)\.").sub
+_mobile = re.compile(r"(?:^|(?<=\.))m\.").sub
+
+# Google's kinds of search, which it tells by a parameter.
+_GOOGLE_TABS = {"isch": "Google Images", "vid": "Google Video", "shop": "Google Shopping", "nws": "Google News"}
+_YAHOO = {".images.search.yahoo.com": "images.search.yahoo.com", ".search.yahoo.com": "search.yahoo.com"}
+_CUSTOM_SEARCH = "cx=partner-pub-"  # on any host: Google searches there, for the host's owner
 
 
 class Referrer(NamedTuple):
@@ -114,10 +136,12 @@ def _classified(text: str, rules: Rules) -> Referrer:
     parts = split(text)
     if parts is None:
         return DIRECT
-    host = parts.host.partition(":")[0].removeprefix("www.")
-    if rules.internal(parts.host):
+    url, removed = clean(parts, rules, _noise(parts.host))
+    if folder := rules.neighbour(parts.host, parts.path):
+        return Referrer(ReferrerType.WEBSITE, cut(folder, LIMIT), "", url, "", removed)
+    if rules.internal(parts.host, parts.path) or rules.excluded_referrers.depth(parts.host, parts.path):
         return DIRECT
-    url, removed = clean(parts, rules)
+    host = bare(parts.host.partition(":")[0])
     path = parts.path.rstrip("/")
     if name := _network("ai_assistants.json", host, path):
         return Referrer(ReferrerType.AI_ASSISTANT, name, "", url, parts.host, removed)
@@ -128,6 +152,15 @@ def _classified(text: str, rules: Rules) -> Referrer:
     if name := _network("socials.json", host, path):
         return Referrer(ReferrerType.SOCIAL, name, "", url, parts.host, removed)
     return Referrer(ReferrerType.WEBSITE, cut(host, LIMIT), "", url, parts.host, removed)
+
+
+def of_visit(actions: Iterable[Referrer]) -> Referrer:
+    """The referrer of a visit: the first of its actions' that is not direct; view `visit_referrers` tells the same."""
+    return next((found for found in actions if found.type != ReferrerType.DIRECT), DIRECT)
+
+
+def _noise(host: str) -> frozenset[str]:
+    return next((names for pattern, names in _NOISE if pattern.search(host)), frozenset())
 
 
 def _network(file: str, host: str, path: str) -> str:
@@ -141,41 +174,76 @@ def _network(file: str, host: str, path: str) -> str:
     return ""
 
 
-def _engine(host: str, path: str) -> Engine | None:
+def lossy(host: str) -> str:
+    """A host as the list of engines has it: `{}` for countries, nothing for `www.`, `search.` and `m.`."""
+    labels = _mobile("", _front("", host)).split(".")
+    last = len(labels) - 1
+    if last and labels[-1] in TOP_LEVEL:
+        second = last > 1 and labels[-2] in _SECOND_LEVEL
+        labels = [*labels[: -2 if second else -1], "{}"]
+    return ".".join("{}" if label in CODES and at < len(labels) - 1 else label for at, label in enumerate(labels))
+
+
+def _engine(host: str, parts: Parts) -> Engine | None:
     known = engines()
-    lossy_top = _top_level.sub(".{}", host)
-    lossy_country = _country.sub("{}.", host)
-    for name in (host, lossy_top, lossy_country):
-        if path and (engine := known.get(name + path)):
+    path = parts.path
+    for name in (host, lossy(host)):
+        if engine := (path and known.get(name + path)) or known.get(name):
             return engine
-    for name in (host, lossy_top, lossy_country):
-        if engine := known.get(name):
-            return engine
-    return None
+    if any(parameter.part.startswith(_CUSTOM_SEARCH) for parameter in parts.parameters[:1]):
+        return known["google.com/cse"]
+    return next((known[name] for end, name in _YAHOO.items() if host.endswith(end)), None)
 
 
 def search(parts: Parts) -> tuple[str, str] | None:
     """Name and keyword (lower case, "" where hidden) of a search engine; None where it is none."""
-    host = parts.host.partition(":")[0].removeprefix("www.")
-    engine = _engine(host, parts.path)
+    host = bare(parts.host.partition(":")[0])
+    engine = _engine(host, parts)
     if engine is None:
         return None
     given = parts.parameters + parts.fragment_parameters
+    name = engine.name
+    if name == "Google":
+        name = _GOOGLE_TABS.get(_value(given, "tbm"), name)
+    if keyword := _keyword(engine, parts, given):
+        return name, keyword.lower()
+    target = _target(parts)
+    if target in engine.hidden_exact or any(pattern.search(target) for pattern in engine.hidden):
+        return name, ""
+    home = target in ("", "/") and not _network("socials.json", host, "")
+    return (name, "") if home else None
+
+
+def _keyword(engine: Engine, parts: Parts, given: tuple[Parameter, ...]) -> str:
+    if previous := _value(given, "prev") if engine.name == "Google Images" else "":
+        given = parameters(previous.partition("?")[2]) + given  # the search whose picture was chosen
     for name in engine.parameters:
         for parameter in given:
-            if parameter.name == name.lower() and parameter.value:
-                keyword = _decode(parameter.value, engine.charsets).strip()
-                if keyword:
-                    return engine.name, keyword.lower()
-    query = "&".join(parameter.part for parameter in parts.parameters)
-    target = parts.path + ("?" + query if query else "")
+            if parameter.name == name.lower() and (found := _decode(parameter.value, engine.charsets).strip()):
+                return found
+    if engine.name == "Google" and (advanced := _advanced(given)):
+        return advanced
+    target = _target(parts)
     for pattern in engine.patterns:
-        if found := pattern.search(target):
-            return engine.name, decode(found[1] if pattern.groups else found[0]).strip().lower()
-    if target in engine.hidden_exact or any(pattern.search(target) for pattern in engine.hidden):
-        return engine.name, ""
-    home = target in ("", "/") and not _network("socials.json", host, "")
-    return (engine.name, "") if home else None
+        if found_ := pattern.search(target):
+            return decode(found_[1] if pattern.groups else found_[0]).strip()
+    return ""
+
+
+def _advanced(given: tuple[Parameter, ...]) -> str:
+    """The keyword that Google's advanced search makes of its fields: all, any, the exact and no words."""
+    words, any_, exact, without = (_value(given, name) for name in ("as_q", "as_oq", "as_epq", "as_eq"))
+    parts = (words, " OR ".join(any_.split()), f'"{exact}"' if exact else "", f"-{without}" if without else "")
+    return " ".join(filter(None, parts))
+
+
+def _value(given: tuple[Parameter, ...], name: str) -> str:
+    return next((decode(parameter.value).strip() for parameter in given if parameter.name == name), "")
+
+
+def _target(parts: Parts) -> str:
+    query = "&".join(parameter.part for parameter in parts.parameters)
+    return parts.path + ("?" + query if query else "")
 
 
 def _decode(value: str, charsets: tuple[str, ...]) -> str:

@@ -22,7 +22,13 @@ OTHER: dict[str, object] = {
     "masked_paths": ("/users/*",),
     "dimensions": {3: Values.KEEP},
 }
-UNSAID = {"preset", "children", "search_parameters", "with_consent"}  # names of sets of rules, and no rule of privacy
+UNSAID = {
+    "preset",
+    "children",
+    "search_parameters",
+    "search_category_parameters",
+    "with_consent",
+}  # names of sets of rules, and no rule of privacy
 
 
 def changed(rules: Privacy, name: str) -> list[Privacy]:

@@ -51,9 +51,25 @@ def test_exclusions_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
     assert two.privacy.excluded_parameters == ("/^X\\d/", "y")
 
 
+def test_campaign_parameters_and_excluded_referrers_of_a_site_stand_over_those_of_all(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text(
+        'excluded_referrers = ["Pay.example", "*.bank.example"]\n[campaign_parameters]\nname = ["CMP", "c2", "cmp"]\n'
+    )
+    (tmp_path / "1.toml").write_text("")
+    (tmp_path / "2.toml").write_text('excluded_referrers = []\n[campaign_parameters]\nterm = ["kw"]\nname = []\n')
+    one, two = (load_sites(tmp_path).by_id[site].policy for site in (1, 2))
+    assert one.excluded_referrers == ("*.bank.example", "pay.example")
+    assert one.campaign_parameters == {"name": ("cmp", "c2")}
+    assert (two.excluded_referrers, two.campaign_parameters) == ((), {"name": (), "term": ("kw",)})
+    assert PolicySet.load(PolicySet({1: one, 2: two}).dump()).sites == {1: one, 2: two}
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
+        ("2.toml", 'excluded_referrers = ["http://x.example/"]', "2.toml.*excluded_referrers"),
+        ("2.toml", '[campaign_parameters]\nkeyword = ["k"]', "2.toml.*campaign_parameters.keyword.*term"),
+        ("2.toml", '[campaign_parameters]\nname = ["a=b"]', "2.toml.*campaign_parameters.name"),
         ("2.toml", "nme = 1", "2.toml.*nme"),
         ("2.toml", 'timezone = "Mars/Base"', "2.toml.*timezone"),
         ("2.toml", 'timezone = "../etc/passwd"', "2.toml.*timezone"),

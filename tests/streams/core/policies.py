@@ -21,6 +21,7 @@ LISTS = {
     "detectors": [str(kind) for kind in Detector],
     "masked_paths": ["/*", "/world/*", "/*/*"],
     "search_parameters": ["q", "page"],
+    "search_category_parameters": ["cat", "sort"],
 }
 
 
@@ -56,7 +57,8 @@ def policy_set(seed: int, sites: int = 5) -> PolicySet:
     made = {
         site: SitePolicy(
             timezone=zones[site % 5],
-            domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
+            domains=(f"*.shop{site}.example", f"www.site{site}.example", "www.site1.example/a") if site % 3 else (),
+            campaign_parameters={"name": ("color",)} if r.random() < 0.2 else {},
             privacy=privacy(r),
         )
         for site in range(1, sites + 1)

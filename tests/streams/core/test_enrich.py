@@ -4,16 +4,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from schemas.privacy import of_preset
 from schemas.sites import SitePolicy
-from schemas.tables import ActionType, ReferrerType
+from schemas.tables import ActionType
 from streams import fields
 from streams.anonymize import urls
-from streams.enrich import actions, campaigns, device, languages, referrers, searches
-from streams.enrich.device import Bot
+from streams.enrich import actions, campaigns, searches
 from streams.rules import Rules
 from tests.streams.core.vectors import group
 
@@ -31,75 +31,10 @@ def test_action_columns_equal_values_for_every_combination() -> None:
     assert set(expected) == set(ActionType)
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "name", "keyword"),
-    [
-        ("", ReferrerType.DIRECT, "", ""),
-        ("nonsense", ReferrerType.DIRECT, "", ""),
-        ("https://www.site.example/x", ReferrerType.DIRECT, "", ""),
-        ("https://a.b.shop.example/x", ReferrerType.DIRECT, "", ""),
-        ("https://other.example:8080/x", ReferrerType.DIRECT, "", ""),
-        ("https://notsite.example/x", ReferrerType.WEBSITE, "notsite.example", ""),
-        ("https://other.example/x", ReferrerType.WEBSITE, "other.example", ""),
-        ("https://www.google.de/", ReferrerType.SEARCH_ENGINE, "Google", ""),
-        ("https://www.google.co.uk/search?q=Red+Shoe", ReferrerType.SEARCH_ENGINE, "Google", "red shoe"),
-        ("https://www.google.com/reader/view/", ReferrerType.WEBSITE, "google.com", ""),
-        ("https://www.baidu.com/s?wd=%C1%F7%D0%D0", ReferrerType.SEARCH_ENGINE, "Baidu", "流行"),
-        ("https://m.facebook.com/", ReferrerType.SOCIAL, "Facebook", ""),
-        ("https://notfacebook.com/", ReferrerType.WEBSITE, "notfacebook.com", ""),
-        ("https://chatgpt.com/c/1", ReferrerType.AI_ASSISTANT, "ChatGPT", ""),
-        ("https://x.com/i/grok", ReferrerType.AI_ASSISTANT, "Grok", ""),
-        ("https://x.com/someone", ReferrerType.SOCIAL, "Twitter", ""),
-    ],
-)
-def test_referrers(text: str, kind: int, name: str, keyword: str) -> None:
-    found = referrers.classify(text, RULES)
-    assert (found.type, found.name, found.keyword) == (kind, name, keyword)
-
-
-def test_a_referrers_url_is_clean() -> None:
-    found = referrers.classify("https://jo:pw@a.example/?sid=1&p=2", RULES)
-    assert (found.url, found.removed, found.host) == ("https://a.example/?p=2", 1, "a.example")
-
-
-# special cases of single engines that are not in the public list
-UNLISTED = (
-    "images.google.com/imgres",
-    "imgres?imgurl",
-    "tbm=isch&hl=en&source",
-    "tbm=shop",
-    "as_epq",
-    "cathoogle",
-    "gougou",
-    "yhs",
-    "images.de.ask.com",
-)
-
-
-def test_matomo_search_engine_vectors(vectors: Path) -> None:
-    tried = 0
-    for case in group(vectors, "search_engine"):
-        if any(text in case["input"] for text in UNLISTED):
-            continue
-        parts = urls.split(case["input"])
-        found = referrers.search(parts) if parts else None
-        expected = case["expected"]
-        assert found == ((expected["name"], expected["keywords"] or "") if expected else None), case["id"]
-        tried += 1
-    assert tried >= 50
-
-
-def test_matomo_social_vectors(vectors: Path) -> None:
-    for case in group(vectors, "social_name"):
-        if case["input"].startswith("http"):
-            found = referrers.classify(case["input"], RULES)
-            assert (found.name if found.type == ReferrerType.SOCIAL else "Unknown") == case["expected"], case["id"]
-
-
-def campaign_of(url: str) -> campaigns.Campaign:
+def campaign_of(url: str, rules: Rules = RULES) -> campaigns.Campaign:
     parts = urls.split(url)
     assert parts is not None
-    return campaigns.of_parameters(parts.parameters + parts.fragment_parameters, RULES)
+    return campaigns.of_parameters(parts.parameters + parts.fragment_parameters, rules)
 
 
 @pytest.mark.parametrize(
@@ -126,60 +61,39 @@ def test_campaign_parameters_of_the_request_itself() -> None:
     assert campaigns.of_request({"url": "x"}, RULES) == campaigns.NONE
 
 
-def test_site_search_keyword() -> None:
-    parts = urls.split("https://a.example/?x=1&q=+&search=caf%C3%A9+au+lait")
+def test_a_sites_own_campaign_parameters_go_first_and_are_read_in_the_pages_url_alone() -> None:
+    policy = SitePolicy(campaign_parameters={"name": ("cmp", "c2"), "term": ("kw",)})
+    rules = Rules.of(1, policy)
+    assert campaign_of("https://a.example/?utm_campaign=no&c2=yes&KW=word", rules) == ("yes", "", "", "word", "")
+    assert campaign_of("https://a.example/?utm_campaign=b&utm_term=t", rules) == ("b", "", "", "t", "")
+    assert campaigns.of_request({"cmp": "a"}, rules) == campaigns.NONE
+    parts = urls.split("https://a.example/?cmp=a&kw=b&utm_source=c")
     assert parts is not None
-    assert searches.keyword(parts.parameters, RULES) == "café au lait"
-    assert searches.keyword((), RULES) == ""
-
-
-KHTML = "AppleWebKit/537.36 (KHTML, like Gecko)"
-CHROME = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {KHTML} Chrome/120.0.0.0 Safari/537.36"
-HEADLESS = CHROME.replace("Chrome/", "HeadlessChrome/")
-PIXEL = f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {KHTML} Chrome/120.0.0.0 Mobile Safari/537.36"
-IPAD = f"Mozilla/5.0 (iPad; CPU OS 16_1 like Mac OS X) {KHTML} Version/16.1 Mobile/15E148 Safari/604.1"
-GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+    assert urls.clean(parts, rules, rules.campaign_parameters) == ("https://a.example/", 0)
+    masked = Rules.of(1, msgspec.structs.replace(policy, privacy=of_preset("cnil-exempt")))
+    assert urls.clean(parts, masked) == ("https://a.example/", 3)
 
 
 @pytest.mark.parametrize(
-    ("agent", "kind", "os", "os_version", "browser", "version", "bot"),
+    ("query", "keyword", "category"),
     [
-        (CHROME, "desktop", "Windows", "10", "Chrome", "120", 0),
-        (PIXEL, "smartphone", "Android", "14", "Chrome Mobile", "120", 0),
-        (IPAD, "tablet", "iOS", "16.1", "Mobile Safari", "16", 0),
-        (HEADLESS, "desktop", "Windows", "10", "HeadlessChrome", "120", Bot.HEADLESS_AGENT),
-        (GOOGLEBOT, "bot", "", "", "Googlebot", "2", Bot.AGENT),
-        ("curl/8.5.0", "bot", "", "", "curl", "8", Bot.AGENT),
-        ("", "bot", "", "", "", "", Bot.AGENT),
+        ("?x=1&q=+&search=caf%C3%A9+au+lait&cat=Drinks", "café au lait", "Drinks"),
+        ("?cat=Drinks", "", ""),  # a category alone is none
+        ("#/list?q=tea&Category=+&cat=Hot", "tea", "Hot"),
+        ("#q=tea", "tea", ""),
+        ("?q=first#q=second", "first", ""),
+        ("#a?q=b?q=c", "b?q=c", ""),
+        ("", "", ""),
     ],
 )
-def test_devices(agent: str, kind: str, os: str, os_version: str, browser: str, version: str, bot: int) -> None:
-    found = device.describe(agent)
-    assert (found.type, found.os, found.os_version) == (kind, os, os_version)
-    assert (found.browser, found.browser_version, found.bot) == (browser, version, bot)
-
-
-def test_brand_and_model() -> None:
-    found = device.describe(PIXEL)
-    assert (found.brand, found.model) == ("Google", "Pixel 8")
-    assert device.headless_hint('{"brands":[{"brand":"HeadlessChrome"}]}') == Bot.HEADLESS_HINT
-    assert device.headless_hint('{"brands":[]}') == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("de-DE,de;q=0.9,en;q=0.7", "de-de"),
-        ("EN", "en"),
-        (" (comment) fr", "fr"),
-        ("*", ""),
-        ("", ""),
-        ("x" * 90, "xxxxxxxx"),
-        ("\0de", ""),
-    ],
-)
-def test_languages(text: str, expected: str) -> None:
-    assert languages.first(text) == expected
+def test_site_searches(query: str, keyword: str, category: str) -> None:
+    privacy = msgspec.structs.replace(MATOMO, search_category_parameters=("cat", "category"))
+    parts = urls.split(f"https://a.example/{query}")
+    assert parts is not None
+    found = searches.of_parameters(
+        parts.parameters + parts.fragment_parameters, Rules.of(1, SitePolicy(privacy=privacy))
+    )
+    assert found == (keyword, category)
 
 
 def test_matomo_local_time_vectors(vectors: Path) -> None:
@@ -210,26 +124,3 @@ def test_matomo_local_time_vectors(vectors: Path) -> None:
 def test_order_items(text: str, expected: tuple[list[object], ...]) -> None:
     assert fields.items(text, RULES) == expected
     assert len(fields.items("[" + '["s"],' * 900 + '["s"]]', RULES).sku) == fields.ITEM_LIMIT
-
-
-def test_matomo_referrer_type_vectors_of_new_visits(vectors: Path) -> None:
-    hosts = {1: "piwik.org", 2: "piwik.org", 3: "piwik.xyz", 5: None, 6: "matomo.org"}
-    names = {"direct": 1, "search": 2, "website": 3, "campaign": 6, "social": 7}
-    tried = 0
-    for case in group(vectors, "referrer_type"):
-        given = case["input"]
-        if given["hook"] != "onNewVisit" or given["idsite"] not in hosts or given["extra"]:
-            continue
-        if given["idsite"] in (2, 6) and case["expected"] in ("direct", "website") and "/" in given["urlref"][8:]:
-            continue  # sites that are a folder of their host, and excluded referrers, are not there yet
-        if case["id"] == "referrer_type-013":
-            continue  # a page under another site's address
-        host = hosts[given["idsite"]]
-        rules = Rules.of(1, SitePolicy(privacy=MATOMO, domains=(host,) if host else ()))
-        parts, found = urls.split(given["url"]), referrers.classify(given["urlref"], rules)
-        assert parts is not None
-        kind = ReferrerType.DIRECT if found.host == parts.host else found.type
-        kind = ReferrerType.CAMPAIGN if campaigns.of_parameters(parts.parameters, rules).name else kind
-        assert kind == names[case["expected"]], case["id"]
-        tried += 1
-    assert tried >= 8

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from schemas import packets, parameters
 from schemas.packets import Event, Flag, Repeat
-from schemas.privacy import of_preset
+from schemas.privacy import CountryByLanguage, of_preset
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
 from streams.surroundings import Asked
@@ -36,6 +36,8 @@ AGENTS = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:{v}.0) Gecko/20100101 Firefox/{v}.0",
     "Mozilla/5.0 (compatible; Googlebot/2.{d}; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/{v}.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (compatible; ChatGPT-User/1.{d}; +https://openai.com/bot)",
+    "python-requests/2.{d}",
 ]
 REFERRERS = [
     "https://www.google.com/",
@@ -46,6 +48,9 @@ REFERRERS = [
     "https://chatgpt.com/",
     "https://www.site1.example/before?gclid=1",
     "android-app://com.example.app/",
+    "https://www.site1.example/news/before",
+    "https://pay.example.org/done",
+    "https://m.instagram.com/?e=1&u=2",
 ]
 BASE = "idsite=1&rec=1&url=https%3A%2F%2Fwww.site1.example%2Fa&_id=76d1f50cbfda087a&pv_id=abc123"
 
@@ -162,6 +167,18 @@ ODD = [
             "&urlref=https%3A%2F%2Fwww.baidu.com%2Fs%3Fwd%3D%25C1%25F7%25D0%25D0",
             "&urlref=nonsense",
             "&urlref=https%3A%2F%2Fu%3Apw%40other.example%2F%3Fsid%3D1",
+            "&urlref=https%3A%2F%2Fwww.site1.example%2FNEWS%2Fx",
+            "&urlref=https%3A%2F%2Fimages.google.com%2Fimgres%3Fprev%3D%2Fimages%253Fq%253Dred%2Bshoe",
+            "&urlref=https%3A%2F%2Fwww.google.de%2Fsearch%3Fq%3Dshoe%26tbm%3Disch&utm_campaign=a",
+            "&urlref=https%3A%2F%2Fwww.google.de%2Fsearch%3Fq%3Dshoe&utm_campaign=a&utm_term=b",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%23%3Fq%3Dshoe%26cat%3DMen",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%3Fcat%3DMen%26q%3D%2520%26q%3Dshoe%26x%3D1&search_cat=given",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%3Fq%3Dshoe%26x%3D1&link=https%3A%2F%2Fo.example%2F",
+            "&url=https%3A%2F%2Fwww.site1.example%2F%3Fcmp%3Dspring%26kw%3Dshoe&cmp=no",
+            "&lang=en-u-ca-buddhist,fr-CA",
+            "&lang=%28x%29+zh_Hant_TW.UTF-8%3Bq%3D0.1%2Ciw%3Bq%3D0.2",
+            "&ua=GPTBot%2F1.2&bots=1",
+            "&ua=MistralAI-User",
             "&bots=1&ua=Googlebot",
             "&ua=Googlebot%2F2.1",
             "&cdt=2026-11-18+08:00:00",
@@ -253,6 +270,9 @@ EXCLUSIONS: dict[int, dict[str, Any]] = {
 }
 
 
+FOLDERS = {4: ("site1.example/news", "site1.example/summer")}
+
+
 def policy_set(sites: int = 5) -> PolicySet:
     """Sites 1 to `sites`, each a little different."""
     zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]
@@ -260,12 +280,16 @@ def policy_set(sites: int = 5) -> PolicySet:
         site: msgspec.structs.replace(
             SitePolicy(**EXCLUSIONS.get(site, {})),
             timezone=zones[site % len(zones)],
-            domains=(f"*.shop{site}.example", f"www.site{site}.example") if site % 3 else (),
+            domains=(f"*.shop{site}.example", f"www.site{site}.example", *FOLDERS.get(site, ())) if site % 3 else (),
+            excluded_referrers=("*.example.org",) if site % 2 else (),
+            campaign_parameters={"name": ("cmp", "c2"), "term": ("kw",)} if site < 3 else {},
             privacy=msgspec.structs.replace(
                 of_preset("matomo-default"),
                 mask_bytes=site % 5,
                 excluded_parameters=("customer", f"x{site}", *(("/^s.d$/",) if site == 3 else ())),
                 keep_fragment=site % 2 == 0,
+                search_category_parameters=("cat", "page") if site % 2 else (),
+                country_by_language=list(CountryByLanguage)[site % 3],
             ),
         )
         for site in range(1, sites + 1)
@@ -328,7 +352,7 @@ class Traffic:
             r.choices(range(1, self.sites + 1), [site**-0.8 for site in range(1, self.sites + 1)])[0],
             f"{r.getrandbits(64):016x}",
             agent,
-            r.choice(["en-US,en;q=0.9", "de-DE,de;q=0.9", "fr", "", "ja-JP"]),
+            r.choice(["en-US,en;q=0.9", "de-DE,de;q=0.9", "fr", "", "ja-JP", "xx,zh-hant-tw", "es-419,es;q=0.9"]),
             address(r),
             f"user{r.randint(1, 30)}@corp.example" if r.random() < 0.2 else "",
             r.choice(["1920x1080", "390x844", "412x915"]),
@@ -346,7 +370,9 @@ class Traffic:
         if r.random() < 0.04:
             more.append(f"sid={r.getrandbits(64):x}")
         if r.random() < 0.03:
-            more.append(f"q={r.choice(WORDS)}")
+            more += [f"q={r.choice(WORDS)}", f"cat={r.choice(WORDS)}"]
+        if r.random() < 0.03:
+            more.append(f"cmp={r.choice(WORDS)}")
         url += "?" + "&".join(more) if more else ""
         return url + ("#part-2?x=1" if r.random() < 0.03 else ""), " ".join(r.choices(WORDS, k=4))
 

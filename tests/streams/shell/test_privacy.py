@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 from kafka import KafkaProducer
 
@@ -14,6 +15,7 @@ from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.topics import SITE_POLICIES
 from streams.batch import Record
+from streams.enrich.referrers import Referrer, of_visit
 from streams.partitions import Life
 from tests.streams.shell.conftest import MakePipeline
 
@@ -52,6 +54,47 @@ def test_a_sites_key_is_made_by_the_owner_of_partition_0_and_what_is_kept_is_sto
     assert rows[0][1:] == ("", False, [], [], [], [], [])
     assert rows[2][1:] == ("jo", True, [3, 12], ["gold", "a b"], [1], ["k"], ["v"])
     assert client.query("SELECT site_id, consent FROM visit_consent").result_rows == [(1, 2)]
+
+
+def test_views_tell_the_referrer_of_a_visit_and_the_reasons_of_a_bot(
+    client: Client, make_pipeline: MakePipeline, world: Settings
+) -> None:
+    producer = KafkaProducer(bootstrap_servers=world.kafka.split(","))
+    producer.send(world.topic(SITE_POLICIES), POLICIES.dump(), key=POLICIES.version.hex().encode()).get(30)
+    producer.close()
+    now = time.time_ns() // 1_000_000
+    base = "idsite=4&rec=1&bots=1&url=https%3A%2F%2Fshop.example%2F&urlref="
+    froms = ["", "https://t.co/x", "https://www.google.com/search?q=shoe", ""]
+    agents = ["GPTBot", "python-requests crawler", "", "Mozilla/5.0 (Windows NT 10.0; rv:99.0) Gecko Firefox/99.0"]
+    events = [
+        Event(
+            now + n, 4, MAPPED_IPV4 + bytes([66, 249, 85, visit]), 0, 0, agent, "de", "", base + quote(before, safe="")
+        )
+        for visit, agent in enumerate(agents)
+        for n, before in enumerate(froms if visit % 2 else froms[:1])
+    ]
+    pipeline = make_pipeline()
+    pipeline.assign({1: 0})
+    record = Record(1, 0, 1, now + 9, encode(5, 0, ROUTING_VERSION, POLICIES.version, events))
+    assert pipeline.run([record]).done == {1: 1}
+    rows = client.query(
+        "SELECT visit_id, referrer_type, referrer_name, referrer_keyword, referrer_url, bot_reasons FROM events "
+        "WHERE site_id = 4 ORDER BY `index`"
+    ).result_rows
+    reasons = {row[0]: row[-1] for row in rows}
+    assert sorted(reasons.values()) == [
+        ["address"],
+        ["address", "ai_crawler"],
+        ["address", "no_agent"],
+        ["crawler", "library", "address"],
+    ]
+    found = client.query(
+        "SELECT visit_id, referrer_type, referrer_name, referrer_keyword, referrer_url FROM visit_referrers "
+        "WHERE site_id = 4"
+    ).result_rows
+    expected = {visit: of_visit(Referrer(*row[1:5]) for row in rows if row[0] == visit)[:4] for visit in reasons}
+    assert {row[0]: tuple(row[1:]) for row in found} == expected
+    assert sorted(row[0] for row in expected.values()) == [1, 1, 7, 7]
 
 
 def test_the_owner_of_partition_0_makes_a_key_when_it_is_missing(
