@@ -10,10 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from infra import sites
 from infra.service.settings import PASSWORDS, Settings
-from schemas.packets import Role
-from schemas.sites import load_sites
 
 
 def kept(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
@@ -45,6 +42,10 @@ def with_passwords(settings: Settings) -> Settings:
 def ensure_token(settings: Settings) -> None:
     """Makes a token that may write on the first site, for who tries the video API on this machine. Sites that are kept
     elsewhere are not changed."""
+    from infra import sites
+    from schemas.packets import Role
+    from schemas.sites import load_sites
+
     first = min(load_sites(settings.sites).by_id, default=None)
     if settings.sites_dir is None and first is not None:
         kept(

@@ -158,6 +158,7 @@ class Folder:
 
     def _place(self, key: str) -> Path:
         path = self._path(key)
+        self._root.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
         path.parent.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
         return path
 

@@ -64,7 +64,7 @@ def application(settings: Settings, access: Access, intake: Intake, library: Lib
         headers = getattr(error, "headers", None)
         return Problem(status, getattr(error, "detail", ""), headers=headers).response()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             _route("/v1/videos", "jobs", GET=guarded(library.list), POST=guarded(intake.post)),
             _route("/v1/videos/{id}", "job", GET=guarded(library.get), DELETE=guarded(library.delete)),
@@ -76,6 +76,8 @@ def application(settings: Settings, access: Access, intake: Intake, library: Lib
         ],
         exception_handlers={Problem: problem, 404: refused, 405: refused, Exception: problem},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _route(path: str, name: str, **handlers: Handler) -> Route:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from infra.local import kafka
 from infra.local.kafka import TOP
@@ -26,7 +27,7 @@ from infra.local.ports import free, taken
 from infra.local.stack import Stack, StackError, isolated
 from infra.local.supervision import Supervision
 from infra.service.clickhouse import connect
-from infra.service.settings import SECRETS, Settings, load_settings
+from infra.service.settings import PASSWORDS, SECRETS, Settings, load_settings
 
 PATIENCE = 150  # seconds until something that should have happened counts as never
 PIXEL = "/matomo.php?idsite=1&rec=1&url=http%3A%2F%2Fexample.org%2F&_id=0123456789abcdef&pv_id={}"
@@ -299,7 +300,7 @@ def test_passwords_are_made_once_private_and_found_by_every_command(
     beside: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Stack(beside).settings
-    for name in SECRETS:
+    for name in PASSWORDS:
         path = beside.password_file(name)
         assert path.stat().st_mode & 0o777 == 0o600
         assert getattr(first, name).get_secret_value() == path.read_text().strip()
@@ -311,8 +312,10 @@ def test_passwords_are_made_once_private_and_found_by_every_command(
 
 
 def test_no_secret_is_written_into_the_supervisor_s_files(beside: Settings) -> None:
+    beside = beside.model_copy(update={"s3_secret_access_key": SecretStr("a-key-for-a-bucket")})
     with scripted(Stack(beside, [], owned=True), "exec sleep 600", lambda: "") as stack:
         secrets = [getattr(stack.settings, name).get_secret_value() for name in SECRETS]
+        assert all(secrets)
         for path in [*(beside.state / "run").iterdir(), *(beside.state / "logs").iterdir()]:
             if path.is_file():
                 text = path.read_text()

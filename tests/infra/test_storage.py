@@ -118,7 +118,7 @@ def test_modes(tmp_path: Path) -> None:
         store.take("a/c", tmp_path / "file")
         umask = os.umask(0)
         os.umask(umask)
-        for path, mode in (("a", modes[0]), ("a/b", modes[1]), ("a/c", modes[1])):
+        for path, mode in ((".", modes[0]), ("a", modes[0]), ("a/b", modes[1]), ("a/c", modes[1])):
             assert (folder / path).stat().st_mode & 0o777 & ~umask == mode & ~umask
 
 

@@ -184,7 +184,8 @@ def test_what_is_refused(api: Api, tmp_path: Path) -> None:
         ("?sites=1", "sites"),
     ):
         assert is_problem(api.list(query), 422, field)
-    assert is_problem(api.ask("GET", "/v1/nothing"), 404)
+    for path in ("/v1/nothing", "/v1/videos/", "/", "/v1/videos/a/b/c"):
+        assert is_problem(api.ask("GET", path), 404)
     answer = api.ask("DELETE", "/v1/videos")
     assert is_problem(answer, 405)
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}

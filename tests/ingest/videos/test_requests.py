@@ -138,7 +138,7 @@ def test_a_body_that_asks_for_what_there_is_not(folder: Path, asked: Any, field:
 
 def test_the_readme_asks_rightly(folder: Path) -> None:
     text = README.read_text("utf-8")
-    (body,) = re.findall(r"curl [^\n]*/v1/videos --json '([^']*)'", text)
+    (body,) = re.findall(r"curl [^\n]*/v1/videos -d '([^']*)'", text)
     (outputs,) = re.findall(r'`"outputs": (\[[^`]*\])`', text)
     (beside,) = re.findall(r"-F 'request=([^']*)'", text)
     (folder / json.loads(body)["path"]).write_bytes(b"x")
