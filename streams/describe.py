@@ -436,7 +436,10 @@ class _Stages:
     def action(self) -> npt.NDArray[np.uint8]:
         query = self.query
         pages, page_at = self.pages
-        page_search = np.array([bool(page.search.keyword) for page in pages], np.bool_)[page_at]
+        results = [at for at, page in enumerate(pages) if page.search.keyword]
+        number = np.zeros(len(pages), np.int64)
+        number[results] = np.arange(1, len(results) + 1)
+        result = number[page_at]  # which page of results it is, 0 for none
         links = {name: self.text_given(name) for name in ("link", "download")}
         texts = {name: self.text(name) for name in TEXT_PARAMETERS}
         ping = query.is_one("ping")
@@ -450,7 +453,7 @@ class _Stages:
             link=links["link"],
             event=(texts["e_c"][1] > 0) & (texts["e_a"][1] > 0),
             content=texts["c_n"][1] > 0,
-            search=(search[1] > 0) | page_search,
+            search=(search[1] > 0) | (result > 0),
             custom=query.is_one("ca"),
         )
         self.columns["action_type"] = pa.array(action)
@@ -459,12 +462,13 @@ class _Stages:
         linked = (action == ActionType.OUTLINK) | (action == ActionType.DOWNLOAD)
         title_texts, title_codes = texts["action_name"]
         self.columns["title"] = plain(title_texts, np.where(linked, 0, title_codes))
-        urls = [page.url for page in pages] + [page.searched for page in pages]
-        self.columns["url"] = plain(urls, np.where(is_search, page_at + len(pages), page_at))
+        urls = [page.url for page in pages] + [pages[at].searched for at in results]
+        self.columns["url"] = plain(urls, np.where(is_search & (result > 0), result + len(pages) - 1, page_at))
         for name, (given, codes) in (("keyword", search), ("category", texts["search_cat"])):
-            words = given + [getattr(page.search, name) for page in pages]
-            codes = np.where(codes > 0, codes, page_at + len(given))
-            self.columns[f"search_{name}"] = self.where((words, codes), is_search)
+            words = [*given, "", *(getattr(pages[at].search, name) for at in results)]
+            self.columns[f"search_{name}"] = self.where(
+                (words, np.where(codes > 0, codes, result + len(given))), is_search
+            )
         count = np.where(is_search, query.integers("search_count", 0, 0), 0)
         self.columns["search_count"] = pa.array(count.astype(np.uint32))
         for parameter, name in (("e_c", "category"), ("e_a", "action"), ("e_n", "name")):

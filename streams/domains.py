@@ -6,9 +6,12 @@ holds what lies below it, in any case.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 WHOLE = 1  # the depth of a host without a path
+
+_port = re.compile(r":[0-9]*$").sub
 
 
 def canonical(path: str) -> str:
@@ -20,6 +23,11 @@ def canonical(path: str) -> str:
 def bare(host: str) -> str:
     """A host (lower case, perhaps with a port) without `www.`."""
     return host.removeprefix("www.")
+
+
+def portless(host: str) -> str:
+    """A host without its port; an IPv6 address stays in its brackets."""
+    return _port("", host) if ":" in host else host
 
 
 class Domains:
@@ -43,7 +51,7 @@ class Domains:
     def depth(self, host: str, path: str) -> int:
         """The length of the longest path that holds a page, WHOLE where that is a host's all; 0 where none does."""
         path, name = canonical(path), bare(host)
-        plain = name.partition(":")[0]
+        plain = portless(name)
         found = [self._exact.get(name, ())]
         if plain != name:
             found.append(self._exact.get(plain, ()))

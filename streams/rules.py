@@ -28,7 +28,7 @@ from schemas.privacy import (
     VisitorIds,
 )
 from schemas.sites import Folders, SitePolicy
-from streams.domains import Domains, bare, canonical
+from streams.domains import Domains, bare, canonical, portless
 from streams.exclusions import Exclusions
 from streams.surroundings import PolicyUnusable
 
@@ -157,7 +157,7 @@ class Rules:
     def neighbour(self, host: str, path: str) -> str:
         """The folder of another site that holds a page, as `shop.example/en`; "" where the site's own is as deep."""
         name = bare(host)
-        name = name if name in self.folders else name.partition(":")[0]
+        name = name if name in self.folders else portless(name)
         path = canonical(path)
         folder = next((folder for folder in self.folders.get(name, ()) if path.startswith(folder)), "")
         return name + folder.rstrip("/") if len(folder) > self.domains.depth(host, path) else ""

@@ -16,7 +16,7 @@ LIMIT = 1024  # characters of an agent that are looked at
 
 
 class Bot(IntFlag):
-    """Reasons; 0 is none. The numbers are stored; view them by name in column `bot_reasons`."""
+    """Reasons; 0 is none. The numbers are stored in column `bot`; `bot_reasons` shows their names."""
 
     CRAWLER = 1  # the agent names a crawler, a monitor or a preview
     HEADLESS_AGENT = 2  # the agent names a headless browser

@@ -22,7 +22,7 @@ from schemas.parameters import decode
 from schemas.tables import ReferrerType
 from streams.anonymize import referrers as levels
 from streams.anonymize.urls import Parameter, Parts, clean, clean_text, cut, parameters, split
-from streams.domains import bare
+from streams.domains import bare, portless
 from streams.enrich.countries import CODES, TOP_LEVEL
 from streams.rules import Rules
 
@@ -141,7 +141,7 @@ def _classified(text: str, rules: Rules) -> Referrer:
         return Referrer(ReferrerType.WEBSITE, cut(folder, LIMIT), "", url, "", removed)
     if rules.internal(parts.host, parts.path) or rules.excluded_referrers.depth(parts.host, parts.path):
         return DIRECT
-    host = bare(parts.host.partition(":")[0])
+    host = bare(portless(parts.host))
     path = parts.path.rstrip("/")
     if name := _network("ai_assistants.json", host, path):
         return Referrer(ReferrerType.AI_ASSISTANT, name, "", url, parts.host, removed)
@@ -197,7 +197,7 @@ def _engine(host: str, parts: Parts) -> Engine | None:
 
 def search(parts: Parts) -> tuple[str, str] | None:
     """Name and keyword (lower case, "" where hidden) of a search engine; None where it is none."""
-    host = bare(parts.host.partition(":")[0])
+    host = bare(portless(parts.host))
     engine = _engine(host, parts)
     if engine is None:
         return None

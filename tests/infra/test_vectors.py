@@ -65,6 +65,16 @@ def test_an_entry_holds_for_the_cases_of_its_group_that_meet_its_condition() -> 
     assert vectors.run(case(999, "local_time", {"h": "11", "m": "1", "s": "2"}, "11:00:00")) != vectors.PASSED
 
 
+def test_few_cases_of_enrichment_are_stricter(vectors: Path) -> None:
+    from infra.vectors import PASSED, load, run
+    from infra.vectors_enrichment import JUDGES
+
+    groups = load(vectors / "matomo.json")
+    outcomes = [run(case) for name in JUDGES for case in groups[name]]
+    assert len(outcomes) == 224
+    assert len(outcomes) - outcomes.count(PASSED) <= 0.05 * len(outcomes)
+
+
 def test_no_case_fails(vectors: Path) -> None:
     from infra.vectors import PASSED, STRICTER, load, run
 

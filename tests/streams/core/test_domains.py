@@ -8,7 +8,9 @@ from schemas.sites import PolicySet, SitePolicy
 from streams.domains import Domains
 from streams.rules import Rules
 
-PLACES = Domains(["www.shop.example/en", "shop.example/en/old/", "*.wild.example", "port.example:81", "*.w.example/a"])
+PLACES = Domains(
+    ["www.shop.example/en", "shop.example/en/old/", "*.wild.example", "port.example:81", "*.w.example/a", "[::1]"]
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ PLACES = Domains(["www.shop.example/en", "shop.example/en/old/", "*.wild.example
         ("wild.example", "", 1),
         ("a.b.wild.example", "/x", 1),
         ("notwild.example", "/x", 0),
+        ("[::1]:80", "/", 1),
+        ("[::2]", "/", 0),
         ("port.example:81", "/", 1),
         ("port.example", "/", 0),
         ("b.w.example", "/a/b", 3),

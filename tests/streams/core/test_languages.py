@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.privacy import CountryByLanguage
 from streams.enrich import countries, languages
@@ -46,6 +48,13 @@ def test_accepted_languages_by_preference(text: str, tags: str) -> None:
 )
 def test_the_language_that_is_stored_exists(text: str, expected: str) -> None:
     assert languages.best(languages.accepted(text)) == expected
+
+
+@given(st.text(st.sampled_from("abdenrxz09-_,;=q. (\\)é"), max_size=40))
+def test_whatever_the_header_holds_the_language_is_of_the_lists(text: str) -> None:
+    language, dash, region = languages.best(languages.accepted(text)).partition("-")
+    assert language in languages.LANGUAGES | {""}
+    assert region in languages.REGIONS if dash else not region
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.privacy import of_preset
 from schemas.sites import PolicySet, SitePolicy
@@ -48,6 +50,7 @@ RULES = Rules.of(1, POLICIES.sites[1], POLICIES.folders)
         ("https://a.bank.example/", ReferrerType.DIRECT, "", ""),
         ("https://mixed.example/pay/1", ReferrerType.DIRECT, "", ""),
         ("https://mixed.example/news", ReferrerType.WEBSITE, "mixed.example", ""),
+        ("https://[2001:db8::1]:8443/x", ReferrerType.WEBSITE, "[2001:db8::1]", ""),
         ("https://notsite.example/x", ReferrerType.WEBSITE, "notsite.example", ""),
         ("https://other.example/x", ReferrerType.WEBSITE, "other.example", ""),
         ("https://www.google.de/", ReferrerType.SEARCH_ENGINE, "Google", ""),
@@ -88,6 +91,15 @@ def test_referrers(text: str, kind: int, name: str, keyword: str) -> None:
 def test_a_referrers_url_is_clean_and_without_what_its_host_wrote_for_itself(text: str, url: str, removed: int) -> None:
     found = referrers.classify(text, RULES)
     assert (found.url, found.removed) == (url, removed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.sampled_from("abmw.:/?#[]@&=%;+-é \ud800\0"), max_size=60))
+def test_any_text_is_a_referrer_of_some_type(text: str) -> None:
+    for given_ in (text, f"https://www.google.de/{text}", f"https://{text}"):
+        found = referrers.classify(given_, RULES)
+        assert (found.type == ReferrerType.DIRECT) == (found == DIRECT)
+        assert len(found.name.encode()) <= 255 >= len(found.keyword.encode())
 
 
 @pytest.mark.parametrize(
