@@ -67,6 +67,7 @@ DEVICE_COLUMNS = {
     "browser_version": "browser_version",
 }
 DAY_MS = 86_400_000
+COUNTRY_RULES = tuple(CountryByLanguage)
 LOCAL_UNIT = {LocalTime.DROP: 0, LocalTime.HOUR: fields.HOUR, LocalTime.SECOND: 1}  # seconds
 NAMES = {name: number for number, name in enumerate(PARAMETERS, 1)}
 
@@ -466,9 +467,8 @@ class _Stages:
         self.columns["url"] = plain(urls, np.where(is_search & (result > 0), result + len(pages) - 1, page_at))
         for name, (given, codes) in (("keyword", search), ("category", texts["search_cat"])):
             words = [*given, "", *(getattr(pages[at].search, name) for at in results)]
-            self.columns[f"search_{name}"] = self.where(
-                (words, np.where(codes > 0, codes, result + len(given))), is_search
-            )
+            codes = np.where(codes > 0, codes, result + len(given))
+            self.columns[f"search_{name}"] = self.where((words, codes), is_search)
         count = np.where(is_search, query.integers("search_count", 0, 0), 0)
         self.columns["search_count"] = pa.array(count.astype(np.uint32))
         for parameter, name in (("e_c", "category"), ("e_a", "action"), ("e_n", "name")):
@@ -575,9 +575,9 @@ class _Stages:
                 codes[row] = number.setdefault(place, len(number))
         sources = np.where(codes > 0, 1, 0)
         tongues, at = self.tongues
-        rules = self.by_scope(lambda rules: rules.country_by_language, object)
-        for rule in (CountryByLanguage.REGION, CountryByLanguage.LANGUAGE):
-            if (here := (rules == rule) & (sources == 0)).any():
+        rules = self.by_scope(lambda rules: COUNTRY_RULES.index(rules.country_by_language), np.int64)
+        for position, rule in enumerate(COUNTRY_RULES):
+            if rule is not CountryByLanguage.NEVER and (here := (rules == position) & (sources == 0)).any():
                 told = [location.Place(tongue.countries[rule]) for tongue in tongues]
                 codes = np.where(here, np.array([number.setdefault(place, len(number)) for place in told])[at], codes)
         sources = np.where((codes > 0) & (sources == 0), 2, sources)

@@ -136,11 +136,13 @@ def _classified(text: str, rules: Rules) -> Referrer:
     parts = split(text)
     if parts is None:
         return DIRECT
-    url, removed = clean(parts, rules, _noise(parts.host))
-    if folder := rules.neighbour(parts.host, parts.path):
-        return Referrer(ReferrerType.WEBSITE, cut(folder, LIMIT), "", url, "", removed)
-    if rules.internal(parts.host, parts.path) or rules.excluded_referrers.depth(parts.host, parts.path):
+    folder = rules.neighbour(parts.host, parts.path)
+    excluded = rules.excluded_referrers.depth(parts.host, parts.path) > 0
+    if excluded or (not folder and rules.internal(parts.host, parts.path)):
         return DIRECT
+    url, removed = clean(parts, rules, _noise(parts.host))
+    if folder:
+        return Referrer(ReferrerType.WEBSITE, cut(folder, LIMIT), "", url, "", removed)
     host = bare(portless(parts.host))
     path = parts.path.rstrip("/")
     if name := _network("ai_assistants.json", host, path):
