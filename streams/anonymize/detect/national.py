@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from string import ascii_uppercase
 
-from streams.anonymize.detect.digits import LOOK_BACK, digits_of, ean, is_article, luhn, weighted
+from streams.anonymize.detect.digits import LOOK_BACK, after_plus, digits_of, ean, is_article, luhn, weighted
 
 _LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"  # Spain
 _MARKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"  # Finland
@@ -351,9 +351,11 @@ def _told(number: Number, text: str, plain: str, match: re.Match[str]) -> bool:
 def _alone(_number: Number, text: str, plain: str, match: re.Match[str]) -> bool:
     """Whether it is a part of nothing longer: a word, a row of groups, an international telephone number."""
     start = match.start()
-    if text[start - 1 : start] == "+" and not text[start - 2 : start - 1].isalnum():
-        return False
-    return not _parted(plain, max(0, start - 2), start) and not _longer(plain, *match.span())
+    return (
+        not after_plus(text, start)
+        and not _parted(plain, max(0, start - 2), start)
+        and not _longer(plain, *match.span())
+    )
 
 
 def _longer(text: str, start: int, end: int) -> bool:
