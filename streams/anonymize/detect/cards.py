@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from streams.anonymize.detect.digits import digits_of, ean, is_article, luhn
+from streams.anonymize.detect.digits import after_plus, digits_of, ean, is_article, luhn
 
 _card = re.compile(
     r"[0-9](?<![A-Za-z0-9].)(?<![0-9][.,].)(?:[0-9]{11,18}|"
@@ -54,8 +54,9 @@ def find(text: str) -> Iterator[tuple[int, int]]:
     """Where they begin and end."""
     for match in _card(text):
         digits = digits_of(match[0])
-        article = len(digits) == 13 and ean(digits)
-        if known(digits) and luhn(digits) and not article and not is_article(text, match.start()):
+        start = match.start()
+        other = is_article(text, start) or after_plus(text, start) or (len(digits) == 13 and ean(digits))
+        if known(digits) and luhn(digits) and not other:
             yield match.span()
 
 

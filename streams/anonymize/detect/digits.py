@@ -37,6 +37,11 @@ def weighted(digits: str, weights: Sequence[int]) -> int:
     return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
 
 
+def after_plus(text: str, at: int) -> bool:
+    """Whether a plus sign stands before this place that joins nothing: then a telephone number begins here."""
+    return text[at - 1 : at] == "+" and not text[at - 2 : at - 1].isalnum()
+
+
 def is_article(text: str, at: int) -> bool:
     """Whether the words before this place say that a number names a book, an article, a device, a moment or nothing."""
     return _article(text, max(0, at - LOOK_BACK), at) is not None

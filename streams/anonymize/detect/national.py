@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from string import ascii_uppercase
 
-from streams.anonymize.detect.digits import LOOK_BACK, digits_of, ean, is_article, luhn, weighted
+from streams.anonymize.detect.digits import LOOK_BACK, after_plus, digits_of, ean, is_article, luhn, weighted
 
 _LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"  # Spain
 _MARKS = "0123456789ABCDEFHJKLMNPRSTUVWXY"  # Finland
@@ -247,8 +247,10 @@ def _turkey(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The numbers of one kind: their fewest digits, what they look like, what is true of them, and words one of which
-    must stand before."""
+    """The numbers of one kind: what they look like, what is true of them, and words one of which must stand before.
+
+    `digits`: the fewest that they have in a row without a letter between.
+    """
 
     country: str
     digits: int
@@ -263,6 +265,7 @@ def _number(country: str, digits: int, pattern: str, valid: Callable[[str], bool
     return Number(country, digits, re.compile(f"(?:{pattern}){after}", re.IGNORECASE), valid, told)
 
 
+_rows = re.compile(r"[0-9](?:[^A-Za-z0-9]{0,3}[0-9]){5,}").findall
 _parted = re.compile(r"(?:[A-Za-z0-9_]|[A-Za-z0-9_][.-]|[0-9],)$").search
 
 
@@ -270,12 +273,12 @@ NUMBERS = (
     _number("DE", 11, r"[1-9][0-9]{10}|[1-9][0-9](?: [0-9]{3}){3}", _germany),
     _number(
         "FR",
-        13,
+        6,
         r"[1278][ .-]?[0-9]{2}[ .-]?[0-9]{2}[ .-]?(?:[0-9]{2}|2[AB])(?:[ .-]?[0-9]{3}){2}[ .-]?[0-9]{2}",
         _france,
     ),
     _number("ES", 7, r"(?:[0-9]{8}|[0-9]{2}\.[0-9]{3}\.[0-9]{3}|[XYZ][ -]?[0-9]{7})[ -]?[A-HJ-NP-TV-Z]", _spain),
-    _number("IT", 7, r"[A-Z]{3} ?[A-Z]{3} ?[0-9]{2}[A-EHLMPR-T][0-9]{2} ?[A-Z][0-9]{3} ?[A-Z]", _italy),
+    _number("IT", 0, r"[A-Z]{3} ?[A-Z]{3} ?[0-9]{2}[A-EHLMPR-T][0-9]{2} ?[A-Z][0-9]{3} ?[A-Z]", _italy),
     _number(
         "NL",
         8,
@@ -292,7 +295,7 @@ NUMBERS = (
     ),
     _number("SE", 10, r"(?:19|20)?[0-9]{6}-[0-9]{4}", _sweden),
     _number("SE", 10, r"(?:19|20)?[0-9]{10}", _sweden, "personn|personnummer|pnr"),
-    _number("FI", 9, r"[0-9]{6}[A-FU-Y-][0-9]{3}[0-9A-FHJ-NPR-Y]", _finland),
+    _number("FI", 6, r"[0-9]{6}[A-FU-Y-][0-9]{3}[0-9A-FHJ-NPR-Y]", _finland),
     _number("NO", 11, r"[0-9]{6} ?[0-9]{5}", _norway),
     _number("DK", 10, r"[0-9]{6}-?[0-9]{4}", _denmark, "cpr|personnummer"),
     _number("CH", 13, r"756[.]?[0-9]{4}[.]?[0-9]{4}[.]?[0-9]{2}", _switzerland),
@@ -317,7 +320,7 @@ NUMBERS = (
     _number("CA", 9, r"[0-9]{3}([ -]?)[0-9]{3}\1[0-9]{3}", _canada, "sin|nas|social"),
     _number("BR", 11, r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}", _brazil),
     _number("BR", 11, r"[0-9]{11}", _brazil, "cpf"),
-    _number("MX", 7, r"[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}[0-9A-Z][0-9]", _mexico),
+    _number("MX", 6, r"[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}[0-9A-Z][0-9]", _mexico),
     _number("IN", 12, r"[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}", _india),
     _number("IN", 12, r"[2-9][0-9]{11}", _india, "aadhaar|aadhar|uidai"),
     _number("CN", 17, r"[1-8][0-9]{16}[0-9X]", _china),
@@ -329,7 +332,7 @@ NUMBERS = (
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Where they begin and end."""
     plain = text.replace("+", " ")  # as a query writes it
-    count = len(digits_of(text))
+    count = max((len(digits_of(row)) for row in _rows(plain)), default=0)
     for number in NUMBERS:
         for match in number.pattern.finditer(plain) if count >= number.digits else ():
             stands = _told if number.words else _alone
@@ -348,9 +351,11 @@ def _told(number: Number, text: str, plain: str, match: re.Match[str]) -> bool:
 def _alone(_number: Number, text: str, plain: str, match: re.Match[str]) -> bool:
     """Whether it is a part of nothing longer: a word, a row of groups, an international telephone number."""
     start = match.start()
-    if text[start - 1 : start] == "+" and not text[start - 2 : start - 1].isalnum():
-        return False
-    return not _parted(plain, max(0, start - 2), start) and not _longer(plain, *match.span())
+    return (
+        not after_plus(text, start)
+        and not _parted(plain, max(0, start - 2), start)
+        and not _longer(plain, *match.span())
+    )
 
 
 def _longer(text: str, start: int, end: int) -> bool:
