@@ -320,6 +320,10 @@ def resolve(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Privacy, dict[str,
 
 
 def _typed(table: Mapping[str, Any]) -> Privacy:
+    kinds = table.get("detectors")
+    for kind in kinds if isinstance(kinds, list) else ():
+        if kind not in list(Detector):
+            raise PrivacyError(f"privacy.detectors holds {kind!r}, must be among {', '.join(Detector)}")
     try:
         return msgspec.convert(table, Privacy, str_keys=True)
     except msgspec.ValidationError as error:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from schemas.privacy import PRESETS, RULES, Privacy, PrivacyError, Referrers, Values, VisitorIds, of_preset, resolve
+from schemas.privacy import (
+    PRESETS,
+    RULES,
+    Detector,
+    Privacy,
+    PrivacyError,
+    Referrers,
+    Values,
+    VisitorIds,
+    of_preset,
+    resolve,
+)
 from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites
 
 
@@ -57,6 +69,8 @@ def test_a_children_site_keeps_no_identifier_whatever_else_is_set() -> None:
         ({"excluded_parameters": ["/a(/"]}, "excluded_parameters"),
         ({"excluded_lists": ["other"]}, "excluded_lists"),
         ({"masked_paths": ["users/*"]}, "masked_paths"),
+        ({"detectors": ["email", "mail"]}, r"detectors holds 'mail', must be among email, phone"),
+        ({"detectors": True}, "detectors"),
         ({"with_consent": "matomo-default"}, "with_consent"),
         ({"consent": "aware", "with_consent": "x"}, "with_consent"),
     ],
@@ -81,3 +95,25 @@ def test_a_set_of_policies_is_read_as_it_was_written(name: str) -> None:
     read = PolicySet.load(policies.dump())
     assert read.version == policies.version
     assert read.of(1) == policies.of(1)
+
+
+def test_detectors_are_on_but_in_matomos_preset_and_switched_by_kind() -> None:
+    assert {name for name in PRESETS if set(of_preset(name).detectors) == set(Detector)} == set(PRESETS) - {
+        "matomo-default"
+    }
+    assert of_preset("matomo-default").detectors == ()
+    found, sources = resolve({"1.toml": {"detectors": ["card", "email", "card"]}})
+    assert (found.detectors, sources["detectors"]) == ((Detector.EMAIL, Detector.CARD), "1.toml")
+    assert resolve({"1.toml": {"preset": "matomo-default", "children": True}})[0].detectors == tuple(Detector)
+    asked, _ = resolve({"1.toml": {"preset": "cnil-exempt", "detectors": ["email"]}})
+    assert asked.granted().detectors == (Detector.EMAIL,)
+
+
+def test_a_set_of_policies_from_before_there_were_detectors_is_read() -> None:
+    policies = PolicySet({1: SitePolicy()})
+    text = policies.canonical.decode()
+    older = re.sub(r'"detectors":\[[^\]]*\],', "", text)
+    assert older != text
+    read = PolicySet.load(older.encode()).of(1)
+    assert read is not None
+    assert read.privacy.detectors == tuple(Detector)
