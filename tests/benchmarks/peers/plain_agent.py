@@ -110,7 +110,14 @@ def process(event: dict[str, Any], number: int) -> dict[str, Any] | None:
     row: dict[str, Any] = dict.fromkeys(EVENTS.names)
     row |= {"writer": 0, "partition": 0, "seq": number, "index": 0, "generation": 0, "offset": number, "shard": 0}
     row |= {"policy_version": policies.version, "site_id": site, "received_at": time, "time": time, "consent": -1}
-    row |= {"address": addresses.text(masked), "country": "", "region": "", "city": "", "repeat_id": bytes(16)}
+    row |= {
+        "address": addresses.text(masked),
+        "country": "",
+        "country_source": "",
+        "region": "",
+        "city": "",
+        "repeat_id": bytes(16),
+    }
     config = reference._device(row, raw, given, masked, key, rules)
     row["parameters_removed"], campaign = reference._content(row, given, rules, lambda _site: key, timings)
     reference._custom(row, given, rules, lambda _site: key)
