@@ -539,7 +539,7 @@ def test_silence_and_giving_up(make: Callable[..., Outbound], certified: ssl.SSL
         (answered(b"x", Content_Length="-1"), NoAnswer, "not HTTP"),
         (answered(b"x", A="b" * 1_000_000), NoAnswer, "not HTTP"),
         (lambda connection, _: connection.sendall(b"SSH-2.0-OpenSSH_9\r\n\r\n"), NoAnswer, "not HTTP"),
-        (lambda connection, _: None, NoAnswer, ""),
+        (lambda connection, _: None, NoAnswer, "."),
     ],
 )
 def test_answers_that_are_no_file(handle: Handle, error: type[OutboundError], match: str, make: Any) -> None:
