@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from infra.service.files import draft, sync
 from schemas.packets import Role
 from schemas.sites import (
     DEFAULT_FILE,
@@ -64,16 +65,16 @@ def add(
         if not 1 <= chosen <= MAX_SITE:
             raise SitesError(f"{folder}: a site's id must be from 1 to {MAX_SITE}, not {chosen}")
         path = folder / f"{chosen}.toml"
-        with _draft(path, text) as draft:
-            site = _checked(path, draft, lambda: read_site(folder, chosen, draft))
+        with draft(path, text.encode(), NEW_MODE) as made:
+            site = _checked(path, made, lambda: read_site(folder, chosen, made))
             if chosen > highest:
-                with _draft(folder / HIGHEST_FILE, f"{chosen}\n") as counter:
+                with draft(folder / HIGHEST_FILE, b"%d\n" % chosen, NEW_MODE) as counter:
                     os.replace(counter, folder / HIGHEST_FILE)
             try:
-                os.link(draft, path)  # fails where the file exists: a site is never overwritten
+                os.link(made, path)  # fails where the file exists: a site is never overwritten
             except FileExistsError:
                 raise SitesError(f"{path}: site {chosen} exists already") from None
-        _sync(folder)
+        sync(folder)
         return site
 
 
@@ -164,13 +165,13 @@ def _expired(tokens: Mapping[str, Token]) -> frozenset[str]:
 
 
 def _replace(folder: Path, site: int | None, path: Path, text: str, expected: set[str]) -> None:
-    with _draft(path, text) as draft:
+    with draft(path, text.encode(), NEW_MODE) as made:
 
         def read() -> Mapping[str, Token]:
-            return read_superusers(draft) if site is None else read_site(folder, site, draft).tokens
+            return read_superusers(made) if site is None else read_site(folder, site, made).tokens
 
         try:
-            done = _checked(path, draft, read).keys() == expected
+            done = _checked(path, made, read).keys() == expected
         except SitesError:
             done = False  # what was there could be read, so it is written in a way that this cannot edit
         if not done:
@@ -179,11 +180,11 @@ def _replace(folder: Path, site: int | None, path: Path, text: str, expected: se
             )
         with contextlib.suppress(FileNotFoundError):
             before = path.stat()
-            os.chmod(draft, before.st_mode & 0o7777)
+            os.chmod(made, before.st_mode & 0o7777)
             with contextlib.suppress(PermissionError):
-                os.chown(draft, before.st_uid, before.st_gid)
-        os.replace(draft, path)
-    _sync(folder)
+                os.chown(made, before.st_uid, before.st_gid)
+        os.replace(made, path)
+    sync(folder)
 
 
 def _checked(path: Path, draft: Path, read: Callable[[], T]) -> T:
@@ -191,25 +192,3 @@ def _checked(path: Path, draft: Path, read: Callable[[], T]) -> T:
         return read()
     except SitesError as error:
         raise SitesError(*(problem.replace(str(draft), str(path)) for problem in error.problems)) from None
-
-
-@contextmanager
-def _draft(path: Path, text: str) -> Iterator[Path]:
-    """A synced file beside `path`, gone at the end unless it was renamed."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_MODE), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

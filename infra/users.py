@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from infra.service.files import replace
+
 _COST = {"n": 1 << 14, "r": 8, "p": 5}  # 16 MiB and about 0.2 s: OWASP's password storage cheat sheet
 _NOBODY = ("00" * 16, "00" * 32)
 
@@ -30,7 +32,7 @@ def add(path: Path, login: str, password: str) -> None:
         users = _load(path)
         salt = secrets.token_hex(16)
         users[login] = (salt, _hash(password, salt))
-        _write(path, json.dumps(users, indent=1) + "\n")
+        replace(path, f"{json.dumps(users, indent=1)}\n".encode(), 0o600)
 
 
 def remove(path: Path, login: str) -> None:
@@ -40,7 +42,7 @@ def remove(path: Path, login: str) -> None:
         users = _load(path)
         if users.pop(login, None) is None:
             raise UsersError(f"{path}: there is no such user")
-        _write(path, json.dumps(users, indent=1) + "\n")
+        replace(path, f"{json.dumps(users, indent=1)}\n".encode(), 0o600)
 
 
 def verify(path: Path, login: str, password: str) -> bool:
@@ -55,18 +57,6 @@ def verify(path: Path, login: str, password: str) -> bool:
 def _hash(password: str, salt: str) -> str:
     data = password.encode("utf-8", "surrogatepass")
     return hashlib.scrypt(data, salt=bytes.fromhex(salt), dklen=32, **_COST).hex()
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> dict[str, tuple[str, str]]:

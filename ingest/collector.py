@@ -85,13 +85,13 @@ class Collector:
                 started_ms,
                 limit_bytes=settings.collector_spool_bytes,
                 limit_seconds=settings.collector_spool_seconds,
-                policies=self.policies.dump,
             )
         self.packing = Packing(
             writer=self.writer,
             topic=settings.topic(topics.EVENTS_RAW),
             partitions=settings.events_partitions,
             policy=directory.version,
+            policies=directory.dump,
             delivery=self.delivery,
             books=self.books,
             pace=Pace(settings.packets_per_second, settings.flush_min_ms / 1000, settings.flush_max_ms / 1000),
@@ -171,7 +171,7 @@ class Collector:
         self._policies_ready = True
         self.packing.publish(directory.version)
         if directory.version != self.packing.policy:
-            self.packing.adopt(directory.version)
+            self.packing.adopt(directory.version, directory.dump)
         adopt(self.tracking, directory)
 
     def _announce(self, version: bytes, policies: bytes) -> None:
@@ -193,14 +193,17 @@ class Collector:
                 watch()
             if self.spool is not None:
                 self.spool.tick()
-            changed = self.books.changed or self.packing.estate.changed
-            if time.monotonic() >= due and changed and not self._reporting:
+            if time.monotonic() >= due and not self._reporting and any(books.changed for books in self._all_books()):
                 due = time.monotonic() + REPORT_SECONDS
                 self._report(final=False)
 
+    def _all_books(self) -> list[Books]:
+        return [self.books, *self.packing.inheritance.values()]
+
     def _report(self, *, final: bool) -> None:
         """Tells what is acknowledged, of this process and of those whose spools it drains."""
-        told = [self.books.report(now_ms(), final), *self.packing.estate.reports(now_ms())]
+        changed = [books for books in self._all_books() if books.changed or (final and books is self.books)]
+        told = [books.report(now_ms(), final and books is self.books) for books in changed]
         left = len(told)
 
         def done() -> None:

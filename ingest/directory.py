@@ -25,14 +25,18 @@ class Place:
 
 
 class Directory:
-    """All known sites under one version of the policies. `version`: 16 bytes, as packets name it."""
+    """All known sites under one version of the policies.
 
-    __slots__ = ("limits", "places", "policies", "sites", "version")
+    version: 16 bytes, as packets name it. dump: the policies as they go to `site.policies`.
+    """
+
+    __slots__ = ("dump", "limits", "places", "policies", "sites", "version")
 
     def __init__(self, sites: Sites, partitions: int) -> None:
         self.sites = sites
         self.policies = sites.policies
         self.version = sites.policies.version
+        self.dump = sites.policies.dump()
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
         self.limits = {site.id: site.limit for site in sites.by_id.values() if site.limit is not None}

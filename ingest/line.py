@@ -16,6 +16,7 @@ from schemas.packets import header
 class Packet:
     """Events of one partition under one version of the policies, and who waits for them.
 
+    policies: the set of that version as it goes to `site.policies`; empty in a packet that comes from the spool.
     before: events of the partition in the writer's earlier packets. place: where it lies in the spool, once it does.
     """
 
@@ -29,6 +30,7 @@ class Packet:
         "opened_at",
         "partition",
         "place",
+        "policies",
         "policy",
         "rows",
         "sent_at",
@@ -38,9 +40,10 @@ class Packet:
         "value",
     )
 
-    def __init__(self, partition: int, policy: bytes, opened_at: float) -> None:
+    def __init__(self, partition: int, policy: bytes, policies: bytes, opened_at: float) -> None:
         self.partition = partition
         self.policy = policy
+        self.policies = policies
         self.opened_at = opened_at  # monotonic
         self.rows: list[Row] = []  # empty once the packet is closed
         self.seq = 0
@@ -60,7 +63,7 @@ class Packet:
     def of_spool(cls, partition: int, place: Place, value: bytes, before: int) -> Packet:
         """A packet that comes from the spool; raises schemas.packets.BadPacket."""
         head = header(value)
-        packet = cls(partition, head.policy, 0.0)
+        packet = cls(partition, head.policy, b"", 0.0)
         packet.seq, packet.count, packet.before = head.seq, head.count, before
         packet.value, packet.size = value, len(value)
         packet.spooled, packet.loaded, packet.place = True, True, place

@@ -20,7 +20,7 @@ from ingest.delivery import Delivery, Record
 from ingest.exchange import Exchange
 from ingest.line import Line, Packet
 from ingest.pace import Pace
-from ingest.reports import Books, Estate
+from ingest.reports import Books
 from ingest.requests import Row
 from ingest.spool.log import Contents, Log
 from ingest.spool.spool import Place, Spool
@@ -49,6 +49,7 @@ class Packing:
         topic: str,
         partitions: int,
         policy: bytes,
+        policies: bytes,
         delivery: Delivery,
         books: Books,
         pace: Pace,
@@ -59,13 +60,15 @@ class Packing:
         spool_after: float = 1.0,
         announce: Callable[[bytes, bytes], None] = lambda _version, _policies: None,
     ) -> None:
-        """`stored(bytes, seconds)` is told of every packet that was acknowledged: its size, and how long it took (None
-        for one from the spool). spool_after: seconds that a packet may wait for Kafka in memory. `announce(version,
-        policies)` must see to it that a policy set of an inherited spool is on `site.policies`, then call `publish`.
+        """policy, policies: the version in force and its set, as `adopt` changes them. `stored(bytes, seconds)` is told
+        of every packet that was acknowledged: its size, and how long it took (None for one from the spool).
+        spool_after: seconds that a packet may wait for Kafka in memory. `announce(version, policies)` must see to it
+        that a policy set of an inherited spool is on `site.policies`, then call `publish`.
         """
         self.waiting = 0  # bytes
         self.unknown = 0  # events whose request was answered 503 although the packet is still tried
         self.policy = policy
+        self._policies = policies
         self._published: set[bytes] = set()
         self._writer = writer
         self._topic = topic
@@ -78,7 +81,7 @@ class Packing:
         self._spool = spool
         self._spool_after = spool_after
         self._announce = announce
-        self.estate = Estate()
+        self.inheritance: dict[Log, Books] = {}  # of processes that are gone, whose spools are drained here
         self._loop = asyncio.get_running_loop()
         self._seq = [0] * partitions
         self._events = [0] * partitions  # in closed packets
@@ -136,12 +139,12 @@ class Packing:
         self._published.add(policy)
         self._ask_for_flush()
 
-    def adopt(self, policy: bytes) -> None:
-        """Events that follow are judged by this version."""
+    def adopt(self, policy: bytes, policies: bytes) -> None:
+        """Events that follow are judged by this version; `policies`: its set, as it goes to `site.policies`."""
         for packet in self._open:
             if packet is not None:
                 self._close(packet)
-        self.policy = policy
+        self.policy, self._policies = policy, policies
 
     def acknowledged(self) -> None:
         """Called after one or more records were acknowledged: the next flush may be due."""
@@ -229,7 +232,7 @@ class Packing:
     # Inside
 
     def _begin(self, partition: int) -> Packet:
-        packet = self._open[partition] = Packet(partition, self.policy, monotonic())
+        packet = self._open[partition] = Packet(partition, self.policy, self._policies, monotonic())
         return packet
 
     def _give_up_waiting(self, packet: Packet) -> None:
@@ -344,6 +347,15 @@ class Packing:
             self._lines[packet.partition].outstanding = packet
         self._delivery.send(*map(self._record, sending))
 
+    def _books_of(self, packet: Packet) -> Books:
+        if packet.place is None or packet.place.log.writer == self._writer:
+            return self._books
+        of = packet.place.log
+        books = self.inheritance.get(of)
+        if books is None:
+            books = self.inheritance[of] = Books(of.writer, of.started_ms)
+        return books
+
     def _record(self, packet: Packet) -> Record:
         return Record(self._topic, packet.value, lambda: self._packet_acknowledged(packet), partition=packet.partition)
 
@@ -359,10 +371,7 @@ class Packing:
             self._loaded -= packet.size
         else:
             self.waiting -= packet.size
-        if packet.loaded and packet.place is not None and packet.place.log.writer != self._writer:
-            self.estate.acknowledged(packet.place.log, partition, packet.seq, packet.before + packet.count)
-        else:
-            self._books.acknowledged(partition, packet.count)
+        self._books_of(packet).acknowledged(partition, packet.seq, packet.before, packet.count)
         if packet.flush == self._flush:
             self._left -= 1
         if line.next() is not None:

@@ -15,7 +15,6 @@ from schemas.sites import Known, SitesError, file_names, load_sites
 
 log = logger(__name__)
 
-KEPT_VERSIONS = 8
 GLANCE_SECONDS = 0.25  # between looks at the folder itself, which tell that a file was put there or replaced
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -45,7 +44,6 @@ class Policies:
         self._version = b""
         self._acknowledged = b""  # the version that Kafka has last acknowledged
         self._files: Known = {}
-        self._dumps: dict[bytes, bytes] = {}  # the versions used last, for the spool
         self._looking = asyncio.Lock()
         self.problem = ""  # what is wrong with the files; the sites in force are older then
         self.broken = 0  # files that are wrong
@@ -66,15 +64,11 @@ class Policies:
             log.info("policies_published", version=directory.version.hex(), sites=len(directory.places))
             self._published(directory)
 
-        self.send(directory.version, self.dump(directory.version), done)
+        self.send(directory.version, directory.dump, done)
 
     def send(self, version: bytes, policies: bytes, done: Callable[[], None]) -> None:
         """Sends a policy set to `site.policies`; `done` is called when it is there."""
         self._delivery.send(Record(self._topic, policies, done, key=version.hex().encode(), partition=0))
-
-    def dump(self, version: bytes) -> bytes:
-        """A policy set of this process as it goes to `site.policies`; KeyError when it was in force long ago."""
-        return self._dumps[version]
 
     async def watch(self, seconds: float) -> None:
         """Publishes what changed, for ever; files are read in a thread.
@@ -124,12 +118,7 @@ class Policies:
         self._stamp, self._refused, self.problem, self.broken = stamp, (), "", 0
 
     def _read(self) -> Directory:
-        directory = Directory(load_sites(self._folder, self._files), self._partitions)
-        self._dumps.pop(directory.version, None)
-        self._dumps[directory.version] = directory.policies.dump()
-        while len(self._dumps) > KEPT_VERSIONS:
-            del self._dumps[next(iter(self._dumps))]
-        return directory
+        return Directory(load_sites(self._folder, self._files), self._partitions)
 
 
 def stamp_of(folder: Path) -> Stamp:

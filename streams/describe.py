@@ -727,5 +727,4 @@ def _or_else(texts: pa.StringArray, others: Texts) -> Texts:
     """The texts, or the others where they are empty."""
     distinct, at = encode(texts)
     empty = np.array([not text for text in distinct], np.bool_)[at]
-    rows = np.flatnonzero(~empty)
-    return others.override([distinct[code] for code in at[rows].tolist()], rows.tolist())
+    return Texts.used(others.distinct + distinct, np.where(empty, others.codes, at + len(others.distinct)))

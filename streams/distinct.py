@@ -68,7 +68,7 @@ def encode(values: pa.Array) -> tuple[list[Any], Codes]:
 
 
 class Texts(NamedTuple):
-    """A column of texts: each distinct one once, all of them used, and each row's position among them."""
+    """A column of texts: the distinct ones, all of them used, and each row's position among them."""
 
     distinct: list[str]
     codes: Codes
@@ -82,7 +82,7 @@ class Texts(NamedTuple):
 
     def take(self, rows: Codes) -> Texts:
         """These rows alone."""
-        return self._used(self.distinct, self.codes[rows])
+        return self.used(self.distinct, self.codes[rows])
 
     def override(self, values: Sequence[str], rows: Sequence[int]) -> Texts:
         """With these values in these rows, where a value is not blank."""
@@ -92,10 +92,11 @@ class Texts(NamedTuple):
         number = {text: at for at, text in enumerate(self.distinct)}
         codes = self.codes.copy()
         codes[[row for row, _ in more]] = [number.setdefault(value, len(number)) for _, value in more]
-        return self._used(list(number), codes)
+        return self.used(list(number), codes)
 
     @classmethod
-    def _used(cls, distinct: list[str], codes: Codes) -> Texts:
+    def used(cls, distinct: list[str], codes: Codes) -> Texts:
+        """The column `distinct[codes]`, without texts that no row has: no rule shall see them."""
         used = np.bincount(codes, minlength=len(distinct)) > 0
         if used.all():
             return cls(distinct, codes)

@@ -52,10 +52,10 @@ def counts(events: pa.Table) -> dict[Place, dict[Name, int]]:
 def _bracketed(column: pa.Array) -> Iterator[tuple[int, str]]:
     """Rows and texts of a column that hold a bracket."""
     if pa.types.is_dictionary(column.type):
-        texts = {at: text for at, text in enumerate(column.dictionary.to_pylist()) if "[" in text}
-        if texts:
-            codes = column.indices.to_numpy()
-            for row in np.flatnonzero(np.isin(codes, list(texts))).tolist():
+        bracketed = pc.match_substring(column.dictionary, "[").to_numpy(zero_copy_only=False)
+        if bracketed.any():
+            texts, codes = column.dictionary.to_pylist(), column.indices.to_numpy()
+            for row in np.flatnonzero(bracketed[codes]).tolist():
                 yield row, texts[codes[row]]
         return
     rows = np.arange(len(column))

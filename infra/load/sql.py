@@ -25,17 +25,27 @@ class Sql:
     def raw(self, statement: str) -> bytes:
         """The answer's bytes, in the format that the statement names."""
         try:
-            self._connection.request("POST", self._target, statement.encode(), self._headers)
-            answer = self._connection.getresponse()
-            body = answer.read()
+            answer, body = self._asked(statement)
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
             raise SqlError(f"ClickHouse does not answer ({type(error).__name__})") from None
         if answer.status != 200:
             raise SqlError(body.decode("utf-8", "replace").partition("\n")[0][:500])
         if answer.headers.get("X-ClickHouse-Exception-Code"):
             raise SqlError(f"exception {answer.headers['X-ClickHouse-Exception-Code']} in the middle of the answer")
         return body
+
+    def _asked(self, statement: str) -> tuple[http.client.HTTPResponse, bytes]:
+        used = self._connection.sock is not None
+        try:
+            self._connection.request("POST", self._target, statement.encode(), self._headers)
+            answer = self._connection.getresponse()
+            return answer, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            # The server has closed a connection that was idle, before it took anything; statements only read.
+            if used and isinstance(error, BrokenPipeError | ConnectionResetError | http.client.RemoteDisconnected):
+                return self._asked(statement)
+            raise
 
     def rows(self, statement: str) -> list[list[str]]:
         """The rows as texts (TabSeparated, unescaped no further)."""

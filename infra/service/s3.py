@@ -21,8 +21,9 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
+from infra.service.files import PIECE
 from infra.service.settings import Settings, SettingsError
-from infra.service.storage import PIECE, Stat, checked_key
+from infra.service.storage import Stat, checked_key
 from schemas.videos import CONTENT_TYPES
 
 RANGE = 8 * PIECE  # bytes that one request reads

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from infra.service.files import DRAFT, PIECE, draft, replace, sync
 from infra.service.settings import Settings
 
-PIECE = 1 << 20  # bytes that are in memory at once
-DRAFT = ".part"
 REMOVALS = 10  # of a folder that somebody writes into meanwhile
 
 
@@ -78,18 +77,16 @@ class Folder:
 
     def put(self, key: str, content: bytes) -> None:
         path = self._place(key)
-        with _draft(path, content, self._mode) as draft:
-            draft.replace(path)
-        _sync(path.parent)
+        replace(path, content, self._mode)
 
     def create(self, key: str, content: bytes) -> bool:
         path = self._place(key)
-        with _draft(path, content, self._mode) as draft:
+        with draft(path, content, self._mode) as made:
             try:
-                os.link(draft, path)
+                os.link(made, path)
             except FileExistsError:
                 return False
-        _sync(path.parent)
+        sync(path.parent)
         return True
 
     def take(self, key: str, file: Path) -> None:
@@ -100,9 +97,9 @@ class Folder:
         try:
             file.replace(path)
         except OSError:  # another file system
-            with file.open("rb") as source, _draft(path, source, self._mode) as draft:
-                draft.replace(path)
-        _sync(path.parent)
+            with file.open("rb") as source, draft(path, source, self._mode) as made:
+                made.replace(path)
+        sync(path.parent)
 
     def read(self, key: str) -> bytes | None:
         try:
@@ -141,7 +138,7 @@ class Folder:
         else:
             path.unlink(missing_ok=True)
         if path.parent.is_dir():
-            _sync(path.parent)
+            sync(path.parent)
 
     def old(self, prefix: str, before: float) -> Iterator[str]:
         with suppress(FileNotFoundError):
@@ -239,28 +236,3 @@ def write_all(file: BinaryIO, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[file.write(left) :]
-
-
-@contextmanager
-def _draft(path: Path, content: bytes | BinaryIO, mode: int) -> Iterator[Path]:
-    """A synced file beside `path`, gone at the end unless it was renamed."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                shutil.copyfileobj(content, file, PIECE)
-            file.flush()
-            os.fsync(file.fileno())
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import secrets
 from pathlib import Path
+
+from infra.service.files import replace
 
 PREFIX = "whsec_"
 BYTES = 32
@@ -45,15 +46,7 @@ def add(folder: Path, site: int) -> str:
     secret = PREFIX + base64.b64encode(secrets.token_bytes(BYTES)).decode()
     kept = [PREFIX + base64.b64encode(key).decode() for key in read(folder, site)][: LIVE - 1]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = folder / f".{site}.{secrets.token_hex(8)}"
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("\n".join([secret, *kept]) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(folder / str(site))
-    finally:
-        draft.unlink(missing_ok=True)
+    replace(folder / str(site), "\n".join([secret, *kept, ""]).encode(), 0o600)
     return secret
 
 

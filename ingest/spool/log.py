@@ -26,9 +26,11 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
+from infra.service.files import sync
 from ingest.spool import records
 
 LOCK, SEGMENT, POLICIES = "lock", ".segment", ".policies"
+SEGMENTS, ALL_POLICIES = "[0-9a-f]" * 16 + SEGMENT, "[0-9a-f]" * 32 + POLICIES  # as glob patterns
 HIDDEN = "."  # a folder that is being made
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -101,10 +103,15 @@ class Log:
         name = f"{started_ms:013d}-{writer:016x}"
         root.mkdir(parents=True, exist_ok=True)
         making = root / f"{HIDDEN}{name}"
-        making.mkdir(mode=0o700)
+        making.mkdir(mode=0o700, exist_ok=True)  # it may be left of an attempt that failed
         lock = _take(making / LOCK)
         assert lock is not None  # nobody else knows the folder
-        making.rename(root / name)
+        try:
+            making.rename(root / name)
+            sync(root)
+        except OSError:
+            os.close(lock)
+            raise
         return cls(root / name, writer, started_ms, lock)
 
     @classmethod
@@ -129,7 +136,7 @@ class Log:
     def read_all(self) -> Contents:
         """Looks through the segments of an inherited log."""
         contents = Contents()
-        for base in sorted(_numbers(self.folder, SEGMENT)):
+        for base in sorted(int(path.stem, 16) for path in self.folder.glob(SEGMENTS)):
             segment = self.segments[base] = Segment()
             with _opened(self._path(base)) as file:
                 segment.size = os.fstat(file).st_size
@@ -150,7 +157,7 @@ class Log:
     def policies(self) -> dict[bytes, bytes]:
         """The policy sets that packets here name, by version; one that is not whole was never needed."""
         found = {}
-        for path in self.folder.glob("*" + POLICIES):
+        for path in self.folder.glob(ALL_POLICIES):
             data = path.read_bytes()
             if len(data) > 4 and crc32c(data[4:]) == int.from_bytes(data[:4], "little"):
                 found[bytes.fromhex(path.stem)] = data[4:]
@@ -158,18 +165,17 @@ class Log:
 
     def remove(self) -> None:
         """Deletes the folder and lets go of it."""
-        self._close()
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name == LOCK):  # the lock last
             path.unlink()
         self.folder.rmdir()
-        self.leave()
+        self._let_go()
 
     def leave(self) -> None:
-        """Lets go of the folder; what is in it is the next process's."""
-        self._close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        """Lets go of the folder; the packets in it are the next process's. Without any it is deleted."""
+        if self._lock >= 0 and not any(self.folder.glob(SEGMENTS)):
+            self.remove()
+        else:
+            self._let_go()
 
     # Writing
 
@@ -180,7 +186,7 @@ class Log:
             with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
                 _write(file, crc32c(policies).to_bytes(4, "little") + policies)
                 os.fsync(file)
-            _sync(self.folder)
+            sync(self.folder)
             self._policies.add(version)
 
     def append(self, entries: Sequence[Entry], now_ms: int, segment_bytes: int) -> Written:
@@ -237,6 +243,12 @@ class Log:
 
     # Inside
 
+    def _let_go(self) -> None:
+        self._close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
     def _path(self, base: int) -> Path:
         return self.folder / f"{base:016x}{SEGMENT}"
 
@@ -246,7 +258,7 @@ class Log:
         self._file = os.open(self._path(base), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._base, self._end = base, 0
         try:
-            _sync(self.folder)
+            sync(self.folder)
         except OSError:
             self._abandon()
             raise
@@ -285,20 +297,10 @@ def _take(path: Path) -> int | None:
     return file
 
 
-def _numbers(folder: Path, suffix: str) -> list[int]:
-    return [int(path.stem, 16) for path in folder.glob("*" + suffix)]
-
-
 def _write(file: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]
-
-
-def _sync(folder: Path) -> None:
-    """Makes names in the folder last."""
-    with _opened(folder) as file:
-        os.fsync(file)
 
 
 @contextlib.contextmanager

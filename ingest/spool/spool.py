@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 class Waiting(Protocol):
-    """A packet as the spool sees it; see `packing.Packet`."""
+    """A packet as the spool sees it; see `line.Packet`."""
 
     @property
     def partition(self) -> int: ...
@@ -48,6 +48,8 @@ class Waiting(Protocol):
     def before(self) -> int: ...
     @property
     def policy(self) -> bytes: ...
+    @property
+    def policies(self) -> bytes: ...
 
 
 P = TypeVar("P", bound=Waiting)
@@ -78,11 +80,10 @@ class Spool(Generic[P]):
         *,
         limit_bytes: int,
         limit_seconds: float,
-        policies: Callable[[bytes], bytes],
         segment_bytes: int = SEGMENT_BYTES,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """`policies(version)`: the policy set as it goes to `site.policies`. Raises SpoolError: no usable folder."""
+        """Raises SpoolError: no usable folder."""
         self.problem = ""  # why nothing can be written now
         self.bytes = 0  # of all segments
         self.packets = 0  # on the disk and not acknowledged
@@ -95,7 +96,6 @@ class Spool(Generic[P]):
         self._started_ms = started_ms
         self._limit_bytes = limit_bytes
         self._limit_seconds = limit_seconds
-        self._policies = policies
         self._segment_bytes = segment_bytes
         self._now_ms = now_ms
         self._owner: Owner[P] | None = None
@@ -179,7 +179,8 @@ class Spool(Generic[P]):
 
         def again() -> None:
             self._reads -= 1
-            self.load(places)
+            if not self._closed:
+                self.load(places)
 
         self._run(self._reading, read, done, failed)
 
@@ -195,9 +196,10 @@ class Spool(Generic[P]):
         """Called a few times a second: notes what was acknowledged, and deletes what nobody waits for."""
         marks, self._marks = self._marks, {}
         for of in list(self._logs):
-            if of is self._own and self._batch:
-                continue  # the batch may be on its way into a segment that looks empty
-            for base in [base for base, segment in of.segments.items() if not segment.waiting]:
+            empty = [base for base, segment in of.segments.items() if not segment.waiting]
+            if of is self._own and self._batch and empty and empty[-1] == max(of.segments):
+                empty.pop()  # the batch may be on its way into it
+            for base in empty:
                 self.bytes -= of.segments.pop(base).size
                 marks.pop((of, base), None)
                 self._later(partial(of.drop, base))
@@ -227,14 +229,12 @@ class Spool(Generic[P]):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self) -> None:
-        """Lets go of all logs; what is in them is for the next process. An own log without packets is deleted."""
+        """Lets go of all logs, when what is being written is on the disk; what is in them is for the next process."""
         if self._closed:
             return
         self._closed = True
         self.tick()
-        logs, self._logs = self._logs, []
-        own, self._own = self._own, None
-        await self._loop.run_in_executor(self._writing, _leave, logs, own)
+        await self._loop.run_in_executor(self._writing, _leave, self._logs)
         self._writing.shutdown(wait=False)
         self._reading.shutdown(wait=False)
 
@@ -252,7 +252,7 @@ class Spool(Generic[P]):
         return self._own
 
     def _write(self) -> None:
-        if self._batch or not self._queue:
+        if self._batch or not self._queue or self._closed:
             return
         size = 0
         while self._queue and size < BATCH_BYTES:
@@ -263,7 +263,7 @@ class Spool(Generic[P]):
 
     def _try(self) -> None:
         entries = [Entry(packet.partition, packet.value, packet.before) for packet in self._batch]
-        policies = {packet.policy: self._policies(packet.policy) for packet in self._batch}
+        policies = {packet.policy: packet.policies for packet in self._batch}
         now_ms = self._now_ms()
 
         def write() -> tuple[Log, Written]:
@@ -289,7 +289,8 @@ class Spool(Generic[P]):
 
         def failed(error: BaseException) -> None:
             self._write_failed(error)
-            self._loop.call_later(RETRY_SECONDS, self._try)
+            if not self._closed:
+                self._loop.call_later(RETRY_SECONDS, self._try)
 
         self._run(self._writing, write, done, failed)
 
@@ -314,9 +315,10 @@ class Spool(Generic[P]):
             if folder not in held and (of := Log.inherit(folder)) is not None:
                 try:
                     found.append((of, of.read_all(), of.policies()))
-                except OSError:
+                except OSError as error:
+                    # Tried again at the next look; the others must not wait for it.
+                    log.error("spool_not_read", folder=folder.name, **describe(error))
                     of.leave()
-                    raise
         return found
 
     def _take_over(self, of: Log, contents: Contents, policies: dict[bytes, bytes]) -> None:
@@ -348,9 +350,6 @@ class Spool(Generic[P]):
         self._loop.run_in_executor(pool, work).add_done_callback(ended)
 
 
-def _leave(logs: Sequence[Log], own: Log | None) -> None:
+def _leave(logs: Sequence[Log]) -> None:
     for of in logs:
-        if of is own and not of.segments:
-            of.remove()
-        else:
-            of.leave()
+        of.leave()

@@ -14,7 +14,6 @@ from infra.service.storage import Stat, Store
 from ingest.videos.problems import Problem
 from schemas.videos import CONTENT_TYPES, RECORD, Result, State, decode_result, output_key
 
-KINDS = {"jpg": "image/jpeg", "vtt": "text/vtt; charset=utf-8"}
 ALWAYS = {
     "Accept-Ranges": "bytes",
     "Cache-Control": "private, no-cache",  # a job that is deleted is gone at once

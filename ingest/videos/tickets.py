@@ -80,10 +80,6 @@ class Tickets:
             for key in self._private.old(prefix, now - MARK_SECONDS):
                 self._private.remove(key)
 
-    def _discard(self, ticket: Ticket) -> None:
-        for key in (upload_key, url_key, webhook_key):
-            self._private.remove(key(ticket.job))
-
     def _read(self, key: str) -> Ticket | None:
         try:
             return msgspec.json.decode(self._private.read(key) or b"", type=Ticket)

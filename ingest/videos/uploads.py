@@ -17,8 +17,9 @@ from anyio import to_thread
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from infra.service.files import PIECE
 from infra.service.settings import Settings
-from infra.service.storage import PIECE, scratch_file, write_all
+from infra.service.storage import scratch_file, write_all
 from ingest.videos.problems import RETRY_SECONDS, Problem, storage_problem
 from ingest.videos.requests import LONGEST_BODY
 

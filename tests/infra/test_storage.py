@@ -12,9 +12,10 @@ import pytest
 
 from infra.local.kafka import TOP
 from infra.local.stack import install
+from infra.service.files import PIECE
 from infra.service.s3 import Bucket
 from infra.service.settings import Settings, SettingsError
-from infra.service.storage import PIECE, Folder, Store, scratch_file, sweep
+from infra.service.storage import Folder, Store, scratch_file, sweep
 from infra.sites import revoke_token
 from schemas.packets import Role
 from schemas.sites import load_sites

@@ -53,6 +53,13 @@ class Log:
         """The unique numbers of the events."""
         return [parameters.parse(event.query).get("n", "") for event in self.events()]
 
+    def once(self) -> set[str]:
+        """The numbers, each of which is there once, under names as they should be."""
+        self.check_names()
+        numbers = self.numbers()
+        assert len(numbers) == len(set(numbers))
+        return set(numbers)
+
     def check_names(self) -> None:
         """First copies come in rising `seq` without gaps."""
         for (writer, partition), packets in self.packets.items():
@@ -275,11 +282,9 @@ def test_sigterm_under_load_loses_nothing_acknowledged(settings: Settings, start
         wait(partial(senders.have, 300))
         assert collector.stop() == 0
     log = read_log(settings)
-    log.check_names()
-    numbers = log.numbers()
-    assert len(numbers) == len(set(numbers))
-    assert senders.acknowledged <= set(numbers)
-    assert set(numbers) <= senders.acknowledged | senders.unknown
+    numbers = log.once()
+    assert senders.acknowledged <= numbers
+    assert numbers <= senders.acknowledged | senders.unknown
     last = [reports.decode(value) for _, _, value in records(settings, INGEST_REPORTS)][-1]
     assert last.final
     assert sum(part.events for part in last.partitions.values()) == len(numbers)
@@ -293,11 +298,9 @@ def test_kill_9_under_load_loses_nothing_acknowledged(settings: Settings, start_
             collector.kill(signal.SIGKILL)
             collector.start()
     log = read_log(settings)
-    log.check_names()
-    numbers = log.numbers()
-    assert len(numbers) == len(set(numbers))
-    assert senders.acknowledged <= set(numbers)
-    assert set(numbers) <= senders.acknowledged | senders.unknown
+    numbers = log.once()
+    assert senders.acknowledged <= numbers
+    assert numbers <= senders.acknowledged | senders.unknown
     assert len({writer for writer, _ in log.packets}) == 4
 
 
@@ -320,11 +323,9 @@ def test_the_broker_may_be_away(settings: Settings, start_collector: Starter, st
     wait(lambda: drained(settings))
     assert collector.stop() == 0
     log = read_log(settings)
-    log.check_names()
-    numbers = log.numbers()
-    assert len(numbers) == len(set(numbers))
+    numbers = log.once()
     assert senders.unknown == set()
-    assert set(numbers) == senders.acknowledged
+    assert numbers == senders.acknowledged
     assert list(settings.spool.iterdir()) == []
 
 
@@ -348,11 +349,9 @@ def test_collectors_killed_while_the_broker_is_away_leave_what_they_acknowledged
         wait(lambda: drained(settings))
     assert collector.stop() == 0
     log = read_log(settings)
-    log.check_names()
-    numbers = log.numbers()
-    assert len(numbers) == len(set(numbers))
-    assert senders.acknowledged <= set(numbers)
-    assert set(numbers) <= senders.acknowledged | senders.unknown
+    numbers = log.once()
+    assert senders.acknowledged <= numbers
+    assert numbers <= senders.acknowledged | senders.unknown
     assert len({writer for writer, _ in log.packets}) == 4
     for (_, partition), packets in log.packets.items():
         assert packets, partition
@@ -380,9 +379,7 @@ def test_a_collector_stopped_while_the_broker_is_away_leaves_everything_to_the_n
     stack.start_part("kafka")
     collector.start()
     wait(lambda: drained(settings))
-    log = read_log(settings)
-    log.check_names()
-    assert set(log.numbers()) >= senders.acknowledged
+    assert read_log(settings).once() >= senders.acknowledged
 
 
 def test_without_a_spool_the_broker_may_be_away(settings: Settings, start_collector: Starter, stack: Stack) -> None:
@@ -405,11 +402,9 @@ def test_without_a_spool_the_broker_may_be_away(settings: Settings, start_collec
         wait(lambda: admin(settings, "/readyz")[0] == 200)
     assert collector.stop() == 0
     log = read_log(settings)
-    log.check_names()
-    numbers = log.numbers()
-    assert len(numbers) == len(set(numbers))
+    numbers = log.once()
     # While this process lives, what was answered 503 is stored too.
-    assert set(numbers) == senders.acknowledged | senders.unknown
+    assert numbers == senders.acknowledged | senders.unknown
 
 
 def test_the_direct_way_is_left_at_a_failure_and_taken_again(
@@ -432,10 +427,8 @@ def test_the_direct_way_is_left_at_a_failure_and_taken_again(
     wait(lambda: drained(settings))
     assert collector.stop() == 0
     log = read_log(settings)
-    log.check_names()
-    numbers = log.numbers()
-    assert len(numbers) == len(set(numbers))
-    assert set(numbers) == senders.acknowledged | senders.unknown
+    numbers = log.once()
+    assert numbers == senders.acknowledged | senders.unknown
 
 
 def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collector: Starter, stack: Stack) -> None:

@@ -52,6 +52,7 @@ class Bench:
             "topic": "events.raw",
             "partitions": PARTITIONS,
             "policy": POLICY,
+            "policies": b"set " + POLICY,
             "delivery": self.delivery,
             "books": self.books,
             "pace": Pace(1_000_000, 0.001, 0.001),
@@ -195,7 +196,7 @@ async def test_nothing_leaves_before_its_policy_is_published_and_versions_do_not
     bench = Bench()
     bench.delivery.held = False
     bench.add(0)
-    bench.packing.adopt(OTHER)
+    bench.packing.adopt(OTHER, b"set")
     bench.add(0)
     bench.add(1)
     await asyncio.sleep(0.05)

@@ -43,9 +43,7 @@ class Process:
     def __init__(self, root: Path, writer: int, now_ms: int = 1_000_000, **overrides: Any) -> None:
         self.now_ms = now_ms
         limits = {"limit_bytes": 1 << 30, "limit_seconds": 86400.0, "segment_bytes": 4096} | overrides
-        self.spool = Spool[Packet](
-            root, writer, now_ms, policies=lambda version: b"set " + version, now_ms=lambda: self.now_ms, **limits
-        )
+        self.spool = Spool[Packet](root, writer, now_ms, now_ms=lambda: self.now_ms, **limits)
         self.announced: list[tuple[bytes, bytes]] = []
         self.bench = Bench(
             writer=writer,
@@ -152,7 +150,7 @@ async def test_the_next_process_sends_what_the_last_one_left_before_its_own(root
         sent = [f"old {number}" for number in range(partition, 30, 3)]
         assert heir.log()[partition] == [(7, n, text) for n, text in enumerate(sent)] + [(8, 0, "new")]
     assert heir.log()[3] == [(8, 0, "new")]
-    reports: list[Report] = heir.packing.estate.reports(5)
+    reports: list[Report] = [books.report(5) for books in heir.packing.inheritance.values()]
     assert [(r.writer, {p: (of.below, of.events) for p, of in r.partitions.items()}) for r in reports] == [
         (7, {0: (10, 10), 1: (10, 10), 2: (10, 10)})
     ]
@@ -200,11 +198,11 @@ async def test_a_long_queue_on_the_disk_is_joined_and_a_short_one_waited_for(roo
 @in_folder
 async def test_versions_of_the_policies_are_announced_before_packets_that_name_them_leave(root: Path) -> None:
     dead = await Process(root, 7).began()
-    dead.packing.adopt(b"q" * 16)  # never published: Kafka is away
+    dead.packing.adopt(b"q" * 16, b"the set of q")  # never published: Kafka is away
     await dead.settle(dead.add(0, "judged by q"))
     await dead.die()
     heir = await Process(root, 8).began()
-    assert heir.announced == [(b"q" * 16, b"set " + b"q" * 16)]
+    assert heir.announced == [(b"q" * 16, b"the set of q")]
     heir.delivery.held = False
     await asyncio.sleep(0.05)
     heir.tick()
@@ -348,3 +346,86 @@ def failing_disk(code: int, text: str) -> Iterator[None]:
         yield
     finally:
         logs._write = write
+
+
+@in_folder
+async def test_what_is_being_written_when_the_process_stops_is_kept(root: Path) -> None:
+    process = await Process(root, 7).began()
+    waiting = process.add(0, "last")
+    await asyncio.sleep(2 * AFTER)
+    process.packing.tick(60)  # the batch is on its way to the disk
+    await process.spool.close()
+    heir = await Process(root, 8).began()
+    await heir.drain()
+    assert heir.log() == {0: [(7, 0, "last")]}
+    await until(lambda: waiting.answers)
+
+
+@in_folder
+async def test_segments_are_deleted_while_others_are_written(root: Path) -> None:
+    """Kafka takes partition 0 only, and the disk is written to in every turn."""
+    process = await Process(root, 7).began()
+    await process.settle(*(process.add(0, random.randbytes(3000).hex()) for _ in range(10)))
+    first = min(root.glob("*/*.segment"))
+    await until(lambda: busy(process) and not first.exists())
+
+
+def busy(process: Process) -> bool:
+    """A turn in which something is being written when the spool tidies up."""
+    process.add(1, random.randbytes(10).hex())
+    process.delivery.release(0)
+    return process.tick()
+
+
+@in_folder
+async def test_a_folder_that_cannot_be_read_keeps_no_other_from_its_heir(root: Path) -> None:
+    for writer in (1, 2, 3):
+        dead = await Process(root, writer, now_ms=writer).began()
+        await dead.settle(dead.add(0, f"of {writer}"))
+        await dead.die()
+    strange = folders(root)[1]
+    (strange / f"{1 << 40:016x}.segment").mkdir()  # no file
+    heir = await Process(root, 8).began()
+    heir.delivery.held = False
+    await until(lambda: heir.tick() and heir.release() and heir.packing.empty() and not heir.spool.packets)
+    assert [query for _, _, query in heir.log()[0]] == ["of 1", "of 3"]
+    (strange / f"{1 << 40:016x}.segment").rmdir()
+    await heir.began()
+    await heir.drain()
+    assert [query for _, _, query in heir.log()[0]] == ["of 1", "of 3", "of 2"]
+
+
+@in_folder
+async def test_a_folder_that_could_not_be_made_is_made_when_there_is_room(root: Path) -> None:
+    take, left = logs._take, [1, 1]
+
+    def full(path: Path) -> int | None:
+        if left:
+            left.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return take(path)
+
+    logs._take = full
+    try:
+        process = await Process(root, 7).began()
+        await process.settle(process.add(0, "kept"))
+    finally:
+        logs._take = take
+    assert not left
+    await process.drain()
+    assert process.log() == {0: [(7, 0, "kept")]}
+
+
+@in_folder
+async def test_an_unreadable_packet_leaves_a_gap_in_the_books_and_nowhere_else(root: Path) -> None:
+    process = await Process(root, 7).began()
+    for number in range(12):  # the first of which are read ahead
+        await process.settle(process.add(0, str(number)))
+    (segment,) = root.glob("*/*.segment")
+    data = bytearray(segment.read_bytes())
+    data[len(data) * 3 // 4] ^= 1
+    segment.write_bytes(data)
+    await process.drain()
+    assert process.spool.unreadable == 1
+    (part,) = process.bench.books.report(0).partitions.values()
+    assert (part.below, part.events) == (12, 12)

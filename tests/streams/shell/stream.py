@@ -122,10 +122,15 @@ def publish(settings: Settings, partition: int, values: Iterable[bytes | None]) 
 def prepare(settings: Settings) -> None:
     """Tables, topics, secrets, and the policies on their topic."""
     install(settings)
+    publish_policies(settings, POLICIES)
+
+
+def publish_policies(settings: Settings, policies: PolicySet) -> None:
+    """Write a set of policies to their topic."""
     producer = KafkaProducer(bootstrap_servers=settings.kafka.split(","))
     try:
-        key = POLICIES.version.hex().encode()
-        producer.send(settings.topic(SITE_POLICIES), POLICIES.dump(), key=key).get(30)
+        key = policies.version.hex().encode()
+        producer.send(settings.topic(SITE_POLICIES), policies.dump(), key=key).get(30)
     finally:
         producer.close()
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 
-from kafka import KafkaProducer
-
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import MAPPED_IPV4, Event, encode
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
-from schemas.topics import SITE_POLICIES
 from streams import metrics
 from streams.batch import Record
 from tests.streams.shell.conftest import MakePipeline
+from tests.streams.shell.stream import publish_policies
 
 POLICIES = PolicySet({1: SitePolicy(), 4: SitePolicy()})
 BASE = "rec=1&_id=0123456789abcdef&url=https%3A%2F%2Fshop.example%2Fusers%2Fcanary&action_name="
@@ -24,9 +22,7 @@ TITLES = ("Home", "jo%40canary.example", "a%40canary.example+b%40canary.example"
 def test_masked_values_are_counted_once_by_site_kind_and_field(
     client: Client, make_pipeline: MakePipeline, world: Settings
 ) -> None:
-    producer = KafkaProducer(bootstrap_servers=world.kafka.split(","))
-    producer.send(world.topic(SITE_POLICIES), POLICIES.dump(), key=POLICIES.version.hex().encode()).get(30)
-    producer.close()
+    publish_policies(world, POLICIES)
     now = time.time_ns() // 1_000_000
     address = MAPPED_IPV4 + bytes([198, 51, 100, 7])
     events = [

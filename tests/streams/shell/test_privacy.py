@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from urllib.parse import quote
 
-from kafka import KafkaProducer
-
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import MAPPED_IPV4, Event, encode
 from schemas.privacy import of_preset
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
-from schemas.topics import SITE_POLICIES
 from streams.batch import Record
 from streams.enrich.referrers import Referrer, of_visit
 from streams.partitions import Life
 from tests.streams.shell.conftest import MakePipeline
+from tests.streams.shell.stream import publish_policies
 
 POLICIES = PolicySet({1: SitePolicy(privacy=of_preset("matomo-default")), 4: SitePolicy()})
 CUSTOM = "&dimension3=gold&dimension12=a+b&cvar=%7B%222%22%3A%5B%22k%22%2C%22v%22%5D%7D&uid=jo"
@@ -26,9 +24,7 @@ CUSTOM = "&dimension3=gold&dimension12=a+b&cvar=%7B%222%22%3A%5B%22k%22%2C%22v%2
 def test_a_sites_key_is_made_by_the_owner_of_partition_0_and_what_is_kept_is_stored(
     client: Client, make_pipeline: MakePipeline, world: Settings
 ) -> None:
-    producer = KafkaProducer(bootstrap_servers=world.kafka.split(","))
-    producer.send(world.topic(SITE_POLICIES), POLICIES.dump(), key=POLICIES.version.hex().encode()).get(30)
-    producer.close()
+    publish_policies(world, POLICIES)
     now = time.time_ns() // 1_000_000
     address = MAPPED_IPV4 + bytes([198, 51, 100, 7])
     said = ["", "&consent=0", "&consent=1" + CUSTOM]
@@ -59,9 +55,7 @@ def test_a_sites_key_is_made_by_the_owner_of_partition_0_and_what_is_kept_is_sto
 def test_views_tell_the_referrer_of_a_visit_and_the_reasons_of_a_bot(
     client: Client, make_pipeline: MakePipeline, world: Settings
 ) -> None:
-    producer = KafkaProducer(bootstrap_servers=world.kafka.split(","))
-    producer.send(world.topic(SITE_POLICIES), POLICIES.dump(), key=POLICIES.version.hex().encode()).get(30)
-    producer.close()
+    publish_policies(world, POLICIES)
     now = time.time_ns() // 1_000_000
     base = "idsite=4&rec=1&bots=1&url=https%3A%2F%2Fshop.example%2F&urlref="
     froms = ["", "https://t.co/x", "https://www.google.com/search?q=shoe", ""]
@@ -100,9 +94,7 @@ def test_views_tell_the_referrer_of_a_visit_and_the_reasons_of_a_bot(
 def test_the_owner_of_partition_0_makes_a_key_when_it_is_missing(
     client: Client, make_pipeline: MakePipeline, world: Settings
 ) -> None:
-    producer = KafkaProducer(bootstrap_servers=world.kafka.split(","))
-    producer.send(world.topic(SITE_POLICIES), POLICIES.dump(), key=POLICIES.version.hex().encode()).get(30)
-    producer.close()
+    publish_policies(world, POLICIES)
     now = time.time_ns() // 1_000_000
     query = "idsite=1&rec=1&url=https%3A%2F%2Fshop.example%2F&_id=0123456789abcdef"
     event = Event(now, 1, MAPPED_IPV4 + bytes(4), 0, 0, "curl/8", "de", "", query)
