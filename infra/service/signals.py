@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import threading
@@ -42,9 +43,20 @@ def on_stop(
         threading.Thread(target=watch, name="stopping", daemon=True).start()
         stop()
 
-    for number in STOP_SIGNALS:
+    def caught(*_: object) -> None:
         if loop is None:
-            signal.signal(number, lambda *_: begin())
-        else:
-            loop.add_signal_handler(number, begin)
+            begin()
+        elif not began.is_set() and not loop.is_closed():
+            loop.call_soon_threadsafe(begin)
+
+    # Not the loop's own handlers: those end with the loop, and then a second signal would kill a process that is
+    # just leaving. For the same reason signals are ignored from when the interpreter closes down.
+    for number in STOP_SIGNALS:
+        signal.signal(number, caught)
+    atexit.register(_ignore)
     return begin
+
+
+def _ignore() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
