@@ -5,8 +5,9 @@ them. Frames are sought by timestamp, never by number, so a variable frame rate 
 
 With a CUDA device the decoder runs there (NVDEC) and frames stay in its memory until a picture is made of them.
 
-Which frame stands for a time is a question of cost. Where decoding the whole video is cheap, it is the frame on screen
-at that time; in longer ones the keyframe before it, unless that lies too far back, and then again the exact one.
+Which frame stands for a time is a question of cost, unless it is to be the exact one. Where decoding the whole video is
+cheap, it is the frame on screen at that time; in longer ones the keyframe before it, unless that lies too far back, and
+then again the exact one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,12 +74,12 @@ class Timeline:
     keys: tuple[float, ...]
     gap: float
 
-    def at(self, time: float) -> float | None:
+    def at(self, time: float, *, exact: bool = False) -> float | None:
         """The time of the frame that `Video.frames` yields for `time`; None where there is no keyframe."""
         if not self.keys:
             return None
         key = self.keys[max(0, bisect_right(self.keys, time) - 1)]
-        if time - key <= self.gap:
+        if time - key <= (0.0 if exact else self.gap):
             return key
         return max(key, self.shown[max(0, bisect_right(self.shown, time) - 1)])
 
@@ -141,28 +143,30 @@ class Video:
                     keys.append(shown[-1])
         return Timeline(tuple(sorted(shown)), tuple(sorted(keys)), self._gap(wanted))
 
-    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]:
+    def frames(
+        self, wanted: Sequence[float], small: Mapping[float, Size], exact: AbstractSet[float] = frozenset()
+    ) -> Iterator[tuple[float, Shot]]:
         """For every time of `wanted`, which rise, the shot that stands for it; none where nothing can be decoded.
 
-        The same shot stands for several times where the video has no other near to them. `small` says which size is
-        enough for a time; frames here are whole all the same.
+        The same shot stands for several times where the video has no other near to them. For times in `exact` it is the
+        one on screen. `small` says which size is enough for a time; frames here are whole all the same.
         """
-        gap = self._gap(wanted)
+        gap = self._gap([want for want in wanted if want not in exact])
         run: _Run | None = None
+        near = False  # the run began for an exact time, so perhaps at a keyframe that stands for others
         key: Shot | None = None
         for want in wanted:
             if self._bad > BAD_PACKETS:
                 return
-            if run is not None:
-                if (shot := run.to(want)) is not None:
-                    yield want, shot
-                    continue
-                run = None
+            if run is not None and (want in exact or not near) and (shot := run.to(want)) is not None:
+                yield want, shot
+                continue
+            run = None
             packet = self._key_packet(want)
             if packet is None:
                 continue
-            if want - self._time(packet.pts) > gap:
-                run = _Run(self._forward(packet))
+            if want - self._time(packet.pts) > (0.0 if want in exact else gap):
+                run, near = _Run(self._forward(packet)), want in exact
                 if (shot := run.to(want)) is not None:
                     yield want, shot
                     continue
@@ -176,6 +180,11 @@ class Video:
                     continue
                 key = found
             yield want, key
+
+    def key_before(self, time: float) -> float | None:
+        """When the keyframe at or before `time` is shown. Decodes nothing."""
+        packet = self._key_packet(time)
+        return None if packet is None else self._time(packet.pts)
 
     @property
     def exact(self) -> bool:

@@ -18,17 +18,18 @@ from typing import Annotated, Any
 import msgspec
 import pyarrow as pa
 
+from schemas.outputs import CONTENT_TYPES as CONTENT_TYPES
+from schemas.outputs import DEFAULT_OUTPUTS as DEFAULT_OUTPUTS
+from schemas.outputs import MOST_OUTPUTS as MOST_OUTPUTS
+from schemas.outputs import Kind as Kind
+from schemas.outputs import Output as Output
+from schemas.outputs import Poster as Poster
+from schemas.outputs import Storyboard as Storyboard
+from schemas.outputs import Wanted as Wanted
+from schemas.outputs import doubled as doubled
 from schemas.tables import LOW, MOMENT, TEXT
 
-POSTER_WIDTH = 1280
-TILE_WIDTH = 160
-MOST_TILES = 100  # of a storyboard's sheet
-MOST_OUTPUTS = 16
 MOST_PATH = 4096  # characters
-
-Width = Annotated[int, msgspec.Meta(ge=16, le=4096)]
-TileWidth = Annotated[int, msgspec.Meta(ge=16, le=320)]
-Tiles = Annotated[int, msgspec.Meta(ge=1, le=MOST_TILES)]
 
 
 class State(StrEnum):
@@ -71,14 +72,6 @@ class Reason(StrEnum):
 RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.UNREACHABLE, Reason.STORAGE, Reason.INTERNAL_ERROR})
 
 
-class Kind(StrEnum):
-    """What an output is."""
-
-    POSTER = "poster"  # one JPEG
-    STORYBOARD = "storyboard"  # one JPEG, a grid of tiles
-    WEBVTT = "webvtt"  # which tile to show when
-
-
 class Engine(StrEnum):
     """What made the outputs."""
 
@@ -86,33 +79,6 @@ class Engine(StrEnum):
     CUDA = "cuda"  # in process, decoded by the GPU
     CUDA_CLI = "cuda-cli"  # ffmpeg's command line, decoded and scaled by the GPU
     CPU_CLI = "cpu-cli"  # ffmpeg's command line without a GPU
-
-
-class Poster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poster"):
-    """The best frame, `width` pixels wide or as wide as the video where that is less."""
-
-    width: Width = POSTER_WIDTH
-
-    @property
-    def name(self) -> str:
-        """The file's name without its ending."""
-        return f"poster-{self.width}"
-
-
-class Storyboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="storyboard"):
-    """A sheet of at most `tiles` frames spread over the video, each `width` pixels wide, and its WebVTT."""
-
-    width: TileWidth = TILE_WIDTH
-    tiles: Tiles = MOST_TILES
-
-    @property
-    def name(self) -> str:
-        """The files' name without its ending."""
-        return f"storyboard-{self.width}"
-
-
-Wanted = Poster | Storyboard
-DEFAULT_OUTPUTS: tuple[Wanted, ...] = (Poster(), Storyboard())
 
 
 class InFolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="from", tag="folder"):
@@ -142,17 +108,6 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: Origin
     queued_ms: int
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
-
-
-class Output(msgspec.Struct, frozen=True):
-    """A file that was made. `path` is relative to the output folder; `width` and `height` are pixels of a poster or of
-    a whole sheet, for WebVTT of one tile; `time` is that of the (first) frame shown."""
-
-    kind: Kind
-    path: str
-    width: int
-    height: int
-    time: float
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -336,12 +291,6 @@ def decode_job(value: bytes) -> Job:
     return job
 
 
-def doubled(outputs: tuple[Wanted, ...]) -> int | None:
-    """The place of the first output whose files an earlier one has already; None when all are different."""
-    names = [output.name for output in outputs]
-    return next((n for n, name in enumerate(names) if name in names[:n]), None)
-
-
 def decode_result(value: bytes) -> Result:
     """The result; raises msgspec.DecodeError on anything else."""
     return _result.decode(value)
@@ -366,7 +315,6 @@ CURRENT_FIRST = (
 )
 
 SITE_HEADER = "site"
-CONTENT_TYPES = {"jpg": "image/jpeg", "vtt": "text/vtt; charset=utf-8"}  # of outputs, by the ending of the name
 RECORD = "result.json"  # beside a job's outputs, written last: the result that told them
 
 

@@ -148,10 +148,10 @@ def test_a_job_survives_the_death_of_its_worker(settings: Settings, clip: Path, 
     results.wait(lambda told: "done 2" in told.of(job))
     assert results.of(job) == ["running 1", "running 2", "done 2"]
     outputs = results.last(job).outputs
-    assert len(outputs) == 2 * len(MUCH)
+    assert len(outputs) == 3 * len(MUCH)
     files = {path.name for path in (settings.thumbnails / job).iterdir()}
-    assert files == {RECORD, *(f"{wanted.name}.{ending}" for wanted in MUCH for ending in ("jpg", "vtt"))}
-    for sheet, text in zip(outputs[::2], outputs[1::2], strict=True):
+    assert files == {RECORD, *(f"{wanted.name}.{ending}" for wanted in MUCH for ending in ("jpg", "vtt", "json"))}
+    for sheet, text in zip(outputs[::3], outputs[1::3], strict=True):
         picture = load(settings.thumbnails / sheet.path)
         assert (picture.shape[1], picture.shape[0]) == (sheet.width, sheet.height)
         assert len(cues(settings.thumbnails / text.path)) == 100

@@ -125,7 +125,7 @@ def test_a_body_that_is_not_json(folder: Path, body: bytes) -> None:
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": 4097}]}, "outputs[0].width", "<= 4096"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": "64"}]}, "outputs[0].width", "`int`"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "tiles": 4}]}, "outputs[0]", "`tiles`"),
-        ({"path": "a.mp4", "outputs": [{"kind": "storyboard", "tiles": 101}]}, "outputs[0].tiles", "<= 100"),
+        ({"path": "a.mp4", "outputs": [{"kind": "storyboard", "tiles": 1001}]}, "outputs[0].tiles", "<= 1000"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster"}] * 2}, "outputs[1]", "same file"),
         ({"path": "a.mp4", "outputs": [{"kind": "storyboard", "tiles": n} for n in (4, 9)]}, "outputs[1]", "same file"),
     ],
