@@ -57,6 +57,8 @@ class CommandVideo:
     def __init__(self, video: Video, descriptor: int, chain: Chain, device: int = 0) -> None:
         if stored(video.first.frame).is_rgb:
             raise Failure(Reason.UNSUPPORTED_CODEC, "the command line makes no pictures of video in RGB")
+        if any(component.is_alpha for component in stored(video.first.frame).components):
+            raise Failure(Reason.UNSUPPORTED_CODEC, "the command line makes no pictures of transparent video")
         if chain is Chain.DECODE and video.source.codec not in NVDEC:
             raise Failure(Reason.UNSUPPORTED_CODEC, f"no GPU decodes {video.source.codec}")
         self._video = video

@@ -37,7 +37,7 @@ from schemas.outputs import (
     Wanted,
 )
 
-KEPT = 3  # shots of candidates, at most; they are large
+KEPT = 256 << 20  # bytes of frames of candidates, the best of which are kept
 CHECKED = 4  # candidates that are looked at for transitions
 BATCH = 100  # frames that FFmpeg's thumbnail filter looks at
 PIECE = 0.75  # seconds, of a preview
@@ -126,7 +126,7 @@ class _Best:
             return
         self._candidates[shot.time] = choice.judge(shot.time, shown(shot, self._small, video))
         self._kept[shot.time] = shot
-        if len(self._kept) > KEPT:
+        if len(self._kept) * video.coded[0] * video.coded[1] * 3 > KEPT:
             order = choice.ranked([self._candidates[time] for time in self._kept])
             del self._kept[order[-1].time]
 
@@ -156,7 +156,7 @@ class _Best:
 
 
 class _Classic:
-    """What FFmpeg's thumbnail filter gives of the first BATCH frames: the one whose histogram is nearest to their mean."""
+    """What FFmpeg's thumbnail filter gives of the first BATCH frames: that with the histogram nearest to their mean."""
 
     exact = True
 

@@ -25,14 +25,17 @@ from itertools import pairwise
 import av
 import av.error
 import av.logging
+from av.codec.context import CodecContext
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from gpu_workers import dolby_vision
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Orientation, Size, display, orientation, pixel_aspect
 from gpu_workers.inputs import Limits
@@ -50,6 +53,8 @@ BAD_PACKETS = 500  # in a row that cannot be decoded, after which the rest is ta
 SLICES = 2  # decoder threads
 ASSUMED_RATE = 30.0  # frames a second, where the file does not say
 FAR = 1 << 40  # microseconds; beyond any video's end
+
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders
 
 MAGIC = {
     4: (b"ftyp", b"moov", b"mdat", b"free", b"wide"),
@@ -96,12 +101,17 @@ class Video:
         self._pixels = limits.pixels
         self._bad = 0
         context = self._stream.codec_context
-        context.options = {"max_pixels": str(limits.coded_pixels)}
-        context.thread_type, context.thread_count = "SLICE", 1 if context.is_hwaccel else SLICES
+        # FFmpeg's own decoders of VP8 and VP9 leave transparency out.
+        with_alpha = WITH_ALPHA.get(context.name) if self._stream.metadata.get("alpha_mode") == "1" else None
+        self._decoder = context if with_alpha is None else _decoder(with_alpha, context)
+        self._decoder.options = {"max_pixels": str(limits.coded_pixels)}
+        self._decoder.thread_type, self._decoder.thread_count = "SLICE", 1 if context.is_hwaccel else SLICES
         self.duration = self._duration()
         if self.duration > limits.seconds:
             raise Failure(Reason.TOO_LONG, f"{self.duration:.0f} s of video, at most {limits.seconds:.0f} s")
         self.first = self._first()
+        if dolby_vision.alone(self.first.frame):
+            raise Failure(Reason.UNSUPPORTED_CODEC, "Dolby Vision profile 5 has no picture for other displays")
         self.coded: Size = self.first.frame.width, self.first.frame.height
         self.turn = turn(self.first.frame)
         self.shown = display(self.coded, pixel_aspect(self._stream.sample_aspect_ratio), self.turn)
@@ -167,7 +177,7 @@ class Video:
                 continue
             if want - self._time(packet.pts) > (0.0 if want in exact else gap):
                 run, near = _Run(self._forward(packet)), want in exact
-                if (shot := run.to(want)) is not None:
+                if (shot := run.to(want, through=True)) is not None:
                     yield want, shot
                     continue
                 run = None
@@ -242,7 +252,7 @@ class Video:
     def _decode(self, packet: Packet[VideoStream] | None) -> list[Shot]:
         """The shots that come out of the decoder when the packet goes in; None drains it."""
         try:
-            frames = self._stream.codec_context.decode(packet)
+            frames = self._decoder.decode(packet)
         except av.error.MemoryError as error:
             raise Failure(Reason.MEMORY_LIMIT, "the decoder ran out of memory") from error
         except av.error.DecoderNotFoundError:
@@ -264,7 +274,7 @@ class Video:
     def _decode_key(self, packet: Packet[VideoStream]) -> Shot | None:
         """A keyframe on its own: no other packet is needed."""
         shots = self._decode(packet) + self._decode(None)
-        self._stream.codec_context.flush_buffers()
+        self._decoder.flush_buffers()
         return shots[0] if shots else None
 
     def _forward(self, packet: Packet[VideoStream]) -> Iterator[Shot]:
@@ -317,10 +327,11 @@ class _Run:
         self._current: Shot | None = None
         self._next: Shot | None = next(shots, None)
 
-    def to(self, time: float) -> Shot | None:
-        """The shot on screen at `time`; None when another keyframe lies before it, from which it is found faster."""
+    def to(self, time: float, *, through: bool = False) -> Shot | None:
+        """The shot on screen at `time`; None when another keyframe lies before it, from which it is found faster, but
+        not when that shall be passed `through`, as the container does not lead there."""
         while self._next is not None and self._next.time <= time:
-            if self._current is not None and self._next.frame.key_frame:
+            if self._current is not None and self._next.frame.key_frame and not through:
                 return None
             self._current, self._next = self._next, next(self._shots, None)
         return self._current or self._next
@@ -348,6 +359,15 @@ def turn(frame: VideoFrame) -> Orientation:
     data = frame.side_data.get("DISPLAYMATRIX")
     numbers = bytes(data) if isinstance(data, SideData) else b""
     return orientation(struct.unpack("<9i", numbers[:36]) if len(numbers) >= 36 else None)
+
+
+def _decoder(name: str, context: VideoCodecContext) -> VideoCodecContext:
+    """Another decoder for what `context` describes."""
+    made = CodecContext.create(name, "r")
+    assert isinstance(made, VideoCodecContext)
+    made.extradata = context.extradata
+    made.width, made.height = context.width, context.height
+    return made
 
 
 def _unopened(descriptor: int, error: Exception) -> Failure:

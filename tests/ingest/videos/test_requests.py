@@ -120,7 +120,11 @@ def test_a_body_that_is_not_json(folder: Path, body: bytes) -> None:
         ({"path": "a.mp4", "outputs": {}}, "outputs", "`array`"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster"}] * (MOST_OUTPUTS + 1)}, "outputs", "length <= 16"),
         ({"path": "a.mp4", "outputs": [{}]}, "outputs[0]", "`kind`"),
-        ({"path": "a.mp4", "outputs": [{"kind": "gif"}]}, "outputs[0].kind", "poster, storyboard"),
+        (
+            {"path": "a.mp4", "outputs": [{"kind": "gif"}]},
+            "outputs[0].kind",
+            "poster, frames, at, scenes, storyboard, preview",
+        ),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": 15}]}, "outputs[0].width", ">= 16"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": 4097}]}, "outputs[0].width", "<= 4096"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": "64"}]}, "outputs[0].width", "`int`"),
