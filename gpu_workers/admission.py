@@ -125,15 +125,20 @@ def admit(engine: Engine, device: int, seconds: float = SECONDS) -> Verdict:
         return Verdict(engine, device, error=f"the self-test ended with status {done.returncode}")
 
 
-def device(folder: Path, gpus: Snapshot, engine: Engine = Engine.CUDA) -> int | None:
-    """The first GPU that may take jobs, None without one. Those that pass are remembered in `folder` with driver and
-    FFmpeg; the others are tested anew each time, and reported."""
+def device(folder: Path, gpus: Snapshot, engine: Engine = Engine.CUDA, only: int | None = None) -> int | None:
+    """The first GPU that may take jobs, or that of the number `only`; None without one.
+
+    Those that pass are remembered in `folder` with driver and FFmpeg; the others are tested anew each time, and
+    reported.
+    """
     path = folder / REMEMBERED
     try:
         passed = set(msgspec.json.decode(path.read_bytes(), type=list[str]))
     except (OSError, msgspec.DecodeError):
         passed = set()
     for gpu in gpus.gpus:
+        if only not in (None, gpu.index):
+            continue
         if gpu.mig:  # whose instances have other numbers, and may have no decoder
             log.warning("gpu_not_used", gpu=gpu.uuid, why="it is divided into instances")
             continue

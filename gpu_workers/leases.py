@@ -54,6 +54,7 @@ from schemas.videos import (
     Reason,
     Result,
     State,
+    Uploaded,
     decode_job,
     decode_result,
     deleted_key,
@@ -283,15 +284,22 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                 seconds=result.seconds,
             )
         self._commit(partition, record.offset + 1)
-        if job is not None and isinstance(job.origin, Fetched):
+        if job is not None:
             self._forget(job)
 
     def _forget(self, job: Job) -> None:
-        """Only now: whoever might do the job again needs its URL."""
+        """Only now: whoever might do the job again needs its source."""
+        match job.origin:
+            case Fetched():
+                key = url_key(job.id)
+            case Uploaded() if not self._settings.video_keep_uploads:
+                key = upload_key(job.id)
+            case _:
+                return
         try:
-            self._storage.private.remove(url_key(job.id))
+            self._storage.private.remove(key)
         except OSError as error:
-            log.warning("url_not_removed", job=job.id, **describe(error))  # the API does so, in time
+            log.warning("source_not_removed", job=job.id, **describe(error))  # the API removes URLs in time
 
     def _unreadable(self, record: Any) -> Result | None:
         key = (record.key or b"").decode(errors="replace")

@@ -208,12 +208,18 @@ class Score(msgspec.Struct, frozen=True):
     typicality: float
 
 
+class About(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is told of a single picture: its most common `colour` (#rrggbb), a `placeholder` (BlurHash), and of a
+    poster the `score` of its frame."""
+
+    score: Score | None = None
+    placeholder: str = ""
+    colour: str = ""
+
+
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that was made. `path` is relative to the output folder; `width` and `height` are pixels of a picture or of
-    a whole sheet, for what tells tiles of one tile; `time` is that of the (first) frame shown.
-
-    Of a single picture also `colour`, its most common one (#rrggbb), and `placeholder`, a BlurHash.
-    """
+    a whole sheet, for what tells tiles of one tile; `time` is that of the (first) frame shown. The rest as in About."""
 
     kind: Kind
     path: str
@@ -223,6 +229,11 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     score: Score | None = None
     placeholder: str = ""
     colour: str = ""
+
+    @property
+    def about(self) -> About:
+        """What is told beyond place and size."""
+        return About(self.score, self.placeholder, self.colour)
 
 
 # Of outputs, by the ending of the name.

@@ -231,6 +231,7 @@ VIDEO_JOBS_TABLE = pa.schema(
         ("output_height", pa.list_(pa.uint32())),
         ("output_time", pa.list_(pa.float64())),
         ("site_id", pa.uint32()),
+        ("output_about", pa.list_(TEXT)),
     ]
 )
 
@@ -253,6 +254,17 @@ WORKER_SAMPLES_TABLE = pa.schema(
         ("gpu_memory_total", pa.list_(pa.float64())),
         ("gpu_temperature", pa.list_(pa.float64())),
         ("gpu_power", pa.list_(pa.float64())),
+        ("gpu_encoder", pa.list_(pa.float64())),
+        ("gpu_jpeg", pa.list_(pa.float64())),
+        ("gpu_power_limit", pa.list_(pa.float64())),
+        ("gpu_sm_clock", pa.list_(pa.float64())),
+        ("gpu_memory_clock", pa.list_(pa.float64())),
+        ("gpu_video_clock", pa.list_(pa.float64())),
+        ("gpu_throttled", pa.list_(pa.float64())),
+        ("gpu_ecc_corrected", pa.list_(pa.float64())),
+        ("gpu_ecc_uncorrected", pa.list_(pa.float64())),
+        ("gpu_remapped_rows", pa.list_(pa.float64())),
+        ("gpu_remap_pending", pa.list_(pa.float64())),
     ]
 )
 

@@ -275,6 +275,9 @@ def test_an_upload_is_done_as_any_file(settings: Settings, clip: Path, worker: S
     results.wait(lambda told: "failed 1" in told.of(missing.id))
     assert results.last(missing.id).reason is Reason.NOT_FOUND
     assert results.of(job.id) == ["running 1", "done 1"]
+    assert storage(settings).private.read(upload_key(job.id)) is None  # the source is deleted with the job's end
+    results.wait(lambda told: any(status.done == 1 for status in told.statuses))
+    assert storage(settings).outputs.read(results.last(job.id).outputs[0].path)
 
 
 def test_a_hanging_job_costs_an_attempt_and_not_the_lease(
