@@ -111,7 +111,7 @@ def source_of(engine: Engine, task: Task, file: int, video: Video) -> Iterator[_
 def _failure(error: Exception) -> Failure:
     """Of an engine that is not in this process, or not on this processor."""
     if isinstance(error, NoDevice | CommandFailed):
-        return Failure(Reason.CRASHED, str(error))
+        return Failure(Reason.CRASHED, str(error), getattr(error, "tail", ""))
     return (
         error if isinstance(error, Failure) else Failure(Reason.CRASHED, f"the engine failed: {type(error).__name__}")
     )

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     TIME_LIMIT = "time_limit"  # the job took longer than it may
     MEMORY_LIMIT = "memory_limit"
     CRASHED = "crashed"  # the decoder's process died
+    QUARANTINED = "quarantined"  # it died by two engines
     WORKER_LOST = "worker_lost"  # the worker itself died in every attempt
     ADDRESS_REFUSED = "address_refused"  # the URL leads to where nothing is fetched from
     FETCH_FAILED = "fetch_failed"  # the URL's server answers, but gives no file
@@ -142,6 +143,16 @@ class Result(msgspec.Struct, frozen=True):
     source: Source | None = None
     outputs: tuple[Output, ...] = ()
     site: int = 0
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """The record on `video.dead`; its key is the job's id: a job as it was asked for, and how it failed. `engine`: that
+    of the last attempt, None where it was left to the router; `tail`: the last words of ffmpeg, where it was that."""
+
+    job: Job
+    result: Result
+    engine: Engine | None = None
+    tail: str = ""
 
 
 class WorkerState(StrEnum):
@@ -283,7 +294,7 @@ def is_id(text: str) -> bool:
         return False
 
 
-def encode(record: Job | Result | WorkerStatus) -> bytes:
+def encode(record: Job | Result | DeadLetter | WorkerStatus) -> bytes:
     """The record's value."""
     return msgspec.json.encode(record)
 

@@ -28,7 +28,7 @@ EVERY, SOON = 2.0, 0.5  # seconds between two jobs
 CLIP = "testsrc2=s=640x360:r=25:d=20"
 NAME, DAMAGED = "clip.mp4", "damaged.mp4"
 # What may happen to a good video where workers are killed again and again.
-OF_FAULTS = frozenset({"worker_lost", "crashed"})
+OF_FAULTS = frozenset({"worker_lost", "crashed", "quarantined"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from gpu_workers.leases import LOST, group
 from infra import topics
 from infra.service.settings import Settings
 from infra.service.storage import storage
-from schemas.topics import VIDEO_JOBS
+from schemas.topics import VIDEO_DEAD, VIDEO_JOBS
 from schemas.videos import (
     RECORD,
     SITE_HEADER,
+    DeadLetter,
     Engine,
     InFolder,
     Job,
@@ -278,6 +281,48 @@ def test_an_upload_is_done_as_any_file(settings: Settings, clip: Path, worker: S
     assert storage(settings).private.read(upload_key(job.id)) is None  # the source is deleted with the job's end
     results.wait(lambda told: any(status.done == 1 for status in told.statuses))
     assert storage(settings).outputs.read(results.last(job.id).outputs[0].path)
+
+
+def test_a_job_that_kills_two_engines_is_quarantined_and_leaves_a_dead_letter(
+    settings: Settings, make_settings: Any, clip: Path, results: Told, tmp_path: Path
+) -> None:
+    patient = make_settings(video_partitions=1, video_attempts=5, state=settings.state)
+    worker = media_worker(patient, tmp_path, "patient")
+    poison, once = ask(settings, clip, *MUCH), ask(settings, clip, Storyboard())
+    try:
+        worker.start(wait=False)
+        for attempt in (1, 2):
+            in_the_middle(worker, results, poison, attempt)
+            decoder(worker).kill()
+        results.wait(lambda told: "failed 2" in told.of(poison))
+        assert results.last(poison).reason is Reason.QUARANTINED
+        results.wait(lambda told: "running 1" in told.of(once))
+        decoder(worker).kill()
+        results.wait(lambda told: "done 2" in told.of(once))
+        assert results.last(once).engine is Engine.CPU_CLI
+        assert worker.stop() == 0
+    finally:
+        worker.kill()
+    (letter,) = dead_letters(settings)
+    assert (letter.job.id, letter.job.outputs) == (poison, MUCH)
+    assert letter.result.reason is Reason.QUARANTINED
+    assert letter.engine is Engine.CPU_CLI
+
+
+def dead_letters(settings: Settings) -> list[DeadLetter]:
+    """All that there are."""
+    consumer: Any = KafkaConsumer(bootstrap_servers=settings.kafka.split(","), group_id=None)
+    try:
+        place = TopicPartition(settings.topic(VIDEO_DEAD), 0)
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        end, found = consumer.end_offsets([place])[place], []
+        while consumer.position(place) < end:
+            for records in consumer.poll(timeout_ms=200).values():
+                found += [msgspec.json.decode(record.value, type=DeadLetter) for record in records]
+        return found
+    finally:
+        consumer.close()
 
 
 def test_a_hanging_job_costs_an_attempt_and_not_the_lease(
