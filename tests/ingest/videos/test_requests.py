@@ -6,13 +6,14 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ingest.videos.problems import Problem
 from ingest.videos.requests import UploadRequest, VideoRequest, allowed, read
-from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, InFolder, Job, Poster, Storyboard, decode_job, encode, new_id
+from schemas.outputs import DEFAULT_OUTPUTS, MOST_OUTPUTS, Format, Poster, Preview, Wanted
+from schemas.videos import InFolder, Job, decode_job, encode, new_id
 
 LARGEST = 100
 README = Path(__file__).parents[3] / "README.md"
@@ -143,10 +144,15 @@ def test_a_body_that_asks_for_what_there_is_not(folder: Path, asked: Any, field:
 def test_the_readme_asks_rightly(folder: Path) -> None:
     text = README.read_text("utf-8")
     (body,) = re.findall(r"curl [^\n]*/v1/videos -d '([^']*)'", text)
-    (outputs,) = re.findall(r'`"outputs": (\[[^`]*\])`', text)
     (beside,) = re.findall(r"-F 'request=([^']*)'", text)
     (folder / json.loads(body)["path"]).write_bytes(b"x")
     asked_for(folder, body.encode())
-    asked, _ = asked_for(folder, json.dumps(json.loads(body) | {"outputs": json.loads(outputs)}).encode())
-    assert asked.outputs == (Poster(width=640), Storyboard(width=320, tiles=25))
-    assert read(beside.encode(), UploadRequest).outputs == (Poster(),)
+    asked, _ = asked_for(folder, json.dumps(json.loads(body) | json.loads(beside)).encode())
+    assert asked.outputs == (Poster(width=640, format=Format.AVIF), Preview())
+    assert read(beside.encode(), UploadRequest).outputs == asked.outputs
+
+
+def test_the_readme_names_every_output_and_its_fields() -> None:
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| [^|]* \| ([^|]*) \|$", README.read_text("utf-8"), re.MULTILINE))
+    wanted = {kind.__struct_config__.tag: set(kind.__struct_fields__) for kind in get_args(Wanted)}
+    assert {kind: set(re.findall(r"`([a-z]+)`", text)) & wanted[kind] for kind, text in rows.items()} == wanted
