@@ -21,7 +21,7 @@ MOST_OUTPUTS = 16
 
 Width = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 TileWidth = Annotated[int, msgspec.Meta(ge=16, le=320)]
-PreviewWidth = Annotated[int, msgspec.Meta(ge=16, le=1280)]
+PreviewWidth = Annotated[int, msgspec.Meta(ge=16, le=640)]  # its pictures are in memory all at once
 Tiles = Annotated[int, msgspec.Meta(ge=1, le=MOST_TILES * MOST_SHEETS)]
 Stills = Annotated[int, msgspec.Meta(ge=1, le=MOST_STILLS)]
 Moment = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
