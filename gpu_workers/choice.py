@@ -93,6 +93,12 @@ def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda one: (bool(one.score.vetoed), -round(one.score.value, 6), one.time))
 
 
+def vetoed(candidate: Candidate) -> Candidate:
+    """The candidate, said to be in a transition unless there is another veto."""
+    why = candidate.score.vetoed or "transition"
+    return msgspec.structs.replace(candidate, score=msgspec.structs.replace(candidate.score, vetoed=why))
+
+
 def transition(pictures: Sequence[npt.NDArray[np.uint8]]) -> bool:
     """Whether three small pictures, LOOK apart, are of a fade or a dissolve."""
     first, middle, last = (luma(picture) for picture in pictures)

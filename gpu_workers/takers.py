@@ -126,7 +126,7 @@ class _Best:
             return
         self._candidates[shot.time] = choice.judge(shot.time, shown(shot, self._small, video))
         self._kept[shot.time] = shot
-        if len(self._kept) * video.coded[0] * video.coded[1] * 3 > KEPT:
+        if len(self._kept) > 1 and len(self._kept) * video.coded[0] * video.coded[1] * 3 > KEPT:
             order = choice.ranked([self._candidates[time] for time in self._kept])
             del self._kept[order[-1].time]
 
@@ -139,7 +139,9 @@ class _Best:
     def _chosen(self, video: Video) -> tuple[Shot, Score | None]:
         order = choice.ranked(list(self._candidates.values()))
         fine = [candidate for candidate in order if not candidate.score.vetoed]
-        at = next((one for one in fine[:CHECKED] if not self._in_transition(one.time, video)), order[0])
+        at = next((one for one in fine[:CHECKED] if not self._in_transition(one.time, video)), None)
+        if at is None:  # what was not looked at may be better; else it is said
+            at = fine[CHECKED] if len(fine) > CHECKED else choice.vetoed(order[0])
         shot = self._kept.get(at.time)
         if shot is None:
             # By the CPU, whatever engine it was: decoding is exact.
