@@ -40,6 +40,7 @@ from schemas.outputs import (
 KEPT = 256 << 20  # bytes of frames of candidates, the best of which are kept
 CHECKED = 4  # candidates that are looked at for transitions
 BATCH = 100  # frames that FFmpeg's thumbnail filter looks at
+BEYOND = 10.0  # seconds after a video's end at which frames are looked for at most
 PIECE = 0.75  # seconds, of a preview
 
 Picture = npt.NDArray[np.uint8]
@@ -270,7 +271,8 @@ class _Spread(_Stills):
 class _AtTimes(_Stills):
     def __init__(self, wanted: At, video: Video) -> None:
         super().__init__(wanted, video)
-        self._asked = [min(time, video.duration) if video.duration else time for time in wanted.times]
+        # Some containers say that they are shorter than they are.
+        self._asked = [min(time, video.duration + BEYOND) if video.duration else time for time in wanted.times]
         self.times, self.exact = sorted(set(self._asked)), True
         self._made: dict[float, tuple[bytes, Output]] = {}
 

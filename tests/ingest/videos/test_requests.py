@@ -155,4 +155,6 @@ def test_the_readme_asks_rightly(folder: Path) -> None:
 def test_the_readme_names_every_output_and_its_fields() -> None:
     rows = dict(re.findall(r"^\| `([a-z]+)` \| [^|]* \| ([^|]*) \|$", README.read_text("utf-8"), re.MULTILINE))
     wanted = {kind.__struct_config__.tag: set(kind.__struct_fields__) for kind in get_args(Wanted)}
-    assert {kind: set(re.findall(r"`([a-z]+)`", text)) & wanted[kind] for kind, text in rows.items()} == wanted
+    assert rows.keys() >= wanted.keys()
+    for kind, fields in wanted.items():
+        assert set(re.findall(r"`([a-z]+)`", rows[kind])) >= fields
