@@ -25,8 +25,9 @@ from schemas.privacy import CountryByLanguage, LocalTime, Location, Orders, Priv
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
 from streams import consent, fields, keyed
 from streams.anonymize import addresses, custom, location, referrers
+from streams.anonymize.emptied import IDS, VISIT, cast, empty
 from streams.anonymize.texts import free_text
-from streams.anonymize.urls import LIMIT, clean, clean_path, clean_text, split, tidy
+from streams.anonymize.urls import clean, clean_path, clean_text, split, tidy
 from streams.enrich import campaigns, languages, searches
 from streams.enrich import referrers as origins
 from streams.keyed import Kind
@@ -42,53 +43,6 @@ DEVICE = {
     "device_model": "device_model",
     "os_version": "device_versions",
     "browser_version": "device_versions",
-}
-IDS = (
-    *("visitor_id", "visitor_kind", "config_id", "user_id", "order_id"),
-    *("visit_visitor_id", "visit_config_id", "visit_user_id"),
-)
-VISIT = ("visit_id", "visit_start", "visit_position", "visit_pageviews", "visit_last", "gap_ms")
-# What tells which event a row is, when and of which site and visit, and what the rules above decide.
-_NEVER_UNSET = (
-    *("writer", "partition", "seq", "index", "generation", "offset", "policy_version", "site_id", "shard"),
-    *("received_at", "time", "action_type", "goal_id", "address", "repeat_id", "parameters_removed", "visit_campaign"),
-    *IDS,
-    *VISIT,
-)
-UNSET: dict[str, Any] = {name: None for name in EVENTS.names if name not in _NEVER_UNSET} | {
-    "resolution": fields.UNKNOWN_RESOLUTION,
-    "local_seconds": -1,
-    "consent": consent.UNKNOWN,
-    "referrer_type": int(ReferrerType.DIRECT),
-}
-# Matomo's names of the columns that it lets be unset, where ours differ.
-MATOMO_COLUMNS = {
-    "visitor_localtime": "local_seconds",
-    "location_region": "region",
-    "location_country": "country",
-    "location_city": "city",
-    "location_browser_lang": "language",
-    "config_os": "os",
-    "config_os_version": "os_version",
-    "config_browser_name": "browser",
-    "config_browser_version": "browser_version",
-    "config_device_type": "device_type",
-    "config_device_brand": "device_brand",
-    "config_device_model": "device_model",
-    "config_resolution": "resolution",
-    "referer_url": "referrer_url",
-    "referer_name": "referrer_name",
-    "referer_keyword": "referrer_keyword",
-    "referer_type": "referrer_type",
-    "idaction_content_name": "content_name",
-    "idaction_content_piece": "content_piece",
-    "idaction_content_target": "content_target",
-    "idaction_content_interaction": "content_interaction",
-    "idaction_event_category": "event_category",
-    "idaction_event_action": "event_action",
-    "idaction_name": "title",
-    "idaction_url": "url",
-    "search_cat": "search_category",
 }
 PASSES = 4  # a text that the rules still change after so many is dropped
 
@@ -117,21 +71,13 @@ class Keys:
         return self.site
 
 
-def column(name: str) -> str:
-    """The column that may be emptied by this name, ours or Matomo's; raises KeyError where there is none."""
-    found = MATOMO_COLUMNS.get(name, name)
-    if found not in UNSET:
-        raise KeyError(name)
-    return found
-
-
 def anonymise(
     rows: pa.Table, rules: Rules, keys: Keys, version: bytes, before: Rules | None = None, unset: Sequence[str] = ()
 ) -> pa.Table:
     """Rows of `EVENTS` of one site as its rules of today, those of policy `version`, allow them; raises SiteKeyNeeded.
 
-    `before`: the rules under which all these rows were brought last, where they are known. `unset`: columns of `UNSET`
-    that are emptied besides.
+    `before`: the rules under which all these rows were brought last, where they are known. `unset`: columns that
+    are emptied besides (`emptied.UNSET`).
     """
     n = rows.num_rows
     if not n:
@@ -143,43 +89,12 @@ def anonymise(
         found = _Rows(rows, of, keys, was).run()
     else:
         order = np.argsort(~granted, kind="stable")
-        parts = [
-            anonymise(rows.filter(pa.array(mask)), rules, keys, version, before) for mask in (granted, ~granted)
-        ]
-        return _unset(pa.concat_tables(parts).combine_chunks().take(pa.array(np.argsort(order))), unset)
+        parts = [anonymise(rows.filter(pa.array(mask)), rules, keys, version, before) for mask in (granted, ~granted)]
+        return empty(pa.concat_tables(parts).combine_chunks().take(pa.array(np.argsort(order))), unset)
     found["policy_version"] = pa.array([version] * n, pa.binary(16))
     columns = [found.get(field.name, rows[field.name]) for field in rows.schema]
-    cast = [_cast(values, field.type) for values, field in zip(columns, rows.schema, strict=True)]
-    return _unset(pa.Table.from_arrays(cast, schema=rows.schema), unset)
-
-
-def _cast(values: Any, kind: pa.DataType) -> pa.Array:
-    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if values.type == kind:
-        return values
-    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(values.type):
-        return values.dictionary_encode().cast(kind)
-    return values.cast(kind)
-
-
-def _unset(rows: pa.Table, names: Sequence[str]) -> pa.Table:
-    for name in names:
-        field = rows.schema.field(name)
-        if pa.types.is_list(field.type):  # of lists that belong together each keeps its length
-            lists = rows[name].combine_chunks()
-            empty = _filled("" if field.type.value_type == pa.string() else 0, field.type.value_type, len(lists.values))
-            values: pa.Array = pa.ListArray.from_arrays(lists.offsets, empty)
-        else:
-            value = UNSET[name]
-            text = pa.types.is_dictionary(field.type) or field.type == pa.string()
-            values = _filled(("" if text else 0) if value is None else value, field.type, rows.num_rows)
-        rows = rows.set_column(rows.schema.get_field_index(name), field, _cast(values, field.type))
-    return rows
-
-
-def _filled(value: Any, kind: pa.DataType, count: int) -> pa.Array:
-    kind = pa.string() if pa.types.is_dictionary(kind) else kind
-    return pa.array([value] * count, kind)
+    arrays = [cast(values, field.type) for values, field in zip(columns, rows.schema, strict=True)]
+    return empty(pa.Table.from_arrays(arrays, schema=rows.schema), unset)
 
 
 def settled(rule: Callable[[str], str], text: str) -> str:
@@ -227,9 +142,7 @@ class _Rows:
         quarters, at = np.unique(self.number("time").astype(np.int64) // QUARTER_MS, return_inverse=True)
         made: dict[date, int] = {}
         days = [made.setdefault(self.rules.date(quarter * QUARTER_MS), len(made)) for quarter in quarters.tolist()]
-        keys = [
-            keyed.site_day_key(keyed.import_secret(self.keys.secret, day), self.rules.site) for day in made
-        ]
+        keys = [keyed.site_day_key(keyed.import_secret(self.keys.secret, day), self.rules.site) for day in made]
         return keys, np.array(days, np.int64)[at]
 
     # -- the frame -------------------------------------------------------------------------------------------------
@@ -400,7 +313,9 @@ class _Rows:
             slots.append([slot for slot, _ in kept])
             values.append(
                 [
-                    self._value(text, self.privacy.dimension(slot), was.dimension(slot) if was else None, row, Kind.DIMENSION)
+                    self._value(
+                        text, self.privacy.dimension(slot), was.dimension(slot) if was else None, row, Kind.DIMENSION
+                    )
                     for slot, text in kept
                 ]
             )
@@ -510,7 +425,7 @@ _HASHES = ("dimension_value", "variable_value")
 def differing(rows: pa.Table, rules: Rules, keys: Keys) -> dict[str, int]:
     """By column, how many rows brought under these rules would still be changed by them; ids are judged by their form.
 
-    What stands in a column of ids is new with every run, so of those it counts what the rules forbid to be there at all.
+    What stands in a column of ids is new with every run, so of those it counts what the rules forbid at all.
     """
     if not rows.num_rows:
         return {}
@@ -532,6 +447,3 @@ def differing(rows: pa.Table, rules: Rules, keys: Keys) -> dict[str, int]:
 def _plain(values: pa.Array) -> list[Any]:
     found: list[Any] = values.to_pylist()
     return found
-
-
-__all__ = ["LIMIT", "MATOMO_COLUMNS", "UNSET", "Keys", "SiteKeyNeeded", "anonymise", "column", "differing", "settled"]

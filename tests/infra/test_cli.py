@@ -34,7 +34,7 @@ def test_every_command_is_listed_with_a_short_help() -> None:
     shown = veilstream("--help").stdout
     for name, summary in summaries().items():
         assert name in shown
-        assert summary, f"infra/cli/{name}.py: its docstring must read `veilstream {name}`: what it does"
+        assert summary, f"{name}: its module's docstring must read `veilstream {name}`: what it does"
 
 
 @pytest.mark.parametrize("words", [[name] for name in summaries()] + SUBCOMMANDS, ids=" ".join)
