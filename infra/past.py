@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from kafka import KafkaProducer
 
+from infra.removing import removing
 from infra.service.clickhouse import Client, connect, insert_if
 from infra.service.settings import Settings
 from infra.service.vault import SecretMissing, Vault, master_key
@@ -283,23 +284,12 @@ class Past:
 
     def _remove(self, swap: Swap, needs: str) -> None:
         """Take the old rows out of the copy, by a mutation whose text names no value."""
-        self.client.command(f"ALTER TABLE {swap.table} DELETE WHERE {needs}", settings={"mutations_sync": 0})
         renewed = time.monotonic()
-        while True:
-            rows = self.client.query(
-                "SELECT sum(parts_to_do), countIf(NOT is_done), max(latest_fail_reason) FROM system.mutations "
-                f"WHERE database = currentDatabase() AND table = '{swap.table}'"
-            ).result_rows
-            parts, left, reason = rows[0]
-            if reason:
-                raise PastError(f"month {swap.month} could not be written anew: {str(reason)[:500]}")
-            if not left:
-                return
-            self.tell(f"{swap.month}: {int(parts)} parts to be written anew")
+        for parts in removing(self.client, swap.table, swap.month, needs):
+            self.tell(f"{swap.month}: {parts} parts to be written anew")
             if time.monotonic() - renewed > TERM / 4:
                 self.swaps.renew(swap, State.PREPARING)
                 renewed = time.monotonic()
-            time.sleep(0.1)
 
     def _follow(self, swap: Swap, places: Sequence[tuple[int, int, int]]) -> None:
         """Copy what was inserted since; inserts are held."""
