@@ -46,7 +46,8 @@ def test_rows_are_removed_when_their_time_is_over(
     assert retention.run(client, some, now=NOW) == []
     would = retention.run(client, some, dry_run=True, now=later)
     assert names(client) == before
-    assert [(one.site, one.data, one.month, one.rows, one.how) for one in would] == [(2, "events", MONTH, own, "rows")]
+    rows = [one for one in would if one.data == "events"]
+    assert [(one.site, one.month, one.rows, one.how) for one in rows] == [(2, MONTH, own, "rows")]
     with monkeypatch.context() as patch:
         patch.setattr(retention, "removing", cut_off)
         with pytest.raises(KeyboardInterrupt):
