@@ -19,6 +19,9 @@
     [campaign_parameters]                # of the site's own, before those of mtm_, pk_ and utm_
     name = ["cmp"]                       # or source, medium, term (the keyword), content
 
+    [retention]                          # days after which rows are removed (schemas.retention)
+    events = 400
+
     [limits]                             # of one collector process; without them there is no limit
     rate = 100                           # events per second, on the average
     burst = 1000                         # events at once; default: ten seconds of the rate
@@ -61,6 +64,8 @@ from schemas.exclusions import comparisons, pattern
 from schemas.packets import Role
 from schemas.parameter_lists import CAMPAIGN_FIELDS
 from schemas.privacy import Privacy, PrivacyError, resolve
+from schemas.retention import Retention, RetentionError
+from schemas.retention import resolve as resolve_retention
 from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_hash
 
 DEFAULT_FILE = "default.toml"
@@ -139,7 +144,7 @@ def limit_of(rate: float, burst: float | None) -> Limit | None:
 class Site(msgspec.Struct, frozen=True):
     """A site as its file describes it; `tokens` is keyed by the sha256 of a token, in hex.
 
-    `privacy_from`: by privacy rule, where its value is from.
+    `privacy_from`, `retention_from`: by privacy rule and by kind of data, where its value is from.
     """
 
     id: int
@@ -149,6 +154,8 @@ class Site(msgspec.Struct, frozen=True):
     limit: Limit | None = None
     privacy_from: dict[str, str] = {}
     main_url: str = ""
+    retention: Retention = Retention()
+    retention_from: dict[str, str] = {}
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
@@ -275,6 +282,7 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     excluded_referrers: list[str] | None = None
     campaign_parameters: dict[str, list[str]] | None = None
     privacy: dict[str, Any] = {}
+    retention: Retention = Retention()
     limits: _Limits = _Limits()
     exclusions: _Exclusions = _Exclusions()
 
@@ -398,7 +406,8 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
     try:
         privacy, sources = resolve({path.name: file.privacy, DEFAULT_FILE: default.privacy})
-    except PrivacyError as error:
+        kept = resolve_retention({path.name: file.retention, DEFAULT_FILE: default.retention})
+    except (PrivacyError, RetentionError) as error:
         raise SitesError(f"{path}: {error}") from None
     excluded = _exclusions(file, default, wrong)
     if excluded["exclude_unknown_urls"] and not domains:
@@ -431,7 +440,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         **excluded,
     )
     limit = limit_of(rate, burst)
-    return Site(number, file.name or f"Site {number}", policy, tokens, limit, sources, file.main_url)
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit, sources, file.main_url, *kept)
 
 
 def _first(file: _V | None, default: _V | None, otherwise: _V) -> _V:
