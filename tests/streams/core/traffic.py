@@ -21,7 +21,8 @@ from schemas.packets import Event, Flag, Repeat
 from schemas.privacy import CountryByLanguage, of_preset
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
-from streams.surroundings import Asked
+from streams.state import VISIT_STATE_COLUMNS
+from streams.surroundings import Asked, AskedVisits
 from streams.window import Run
 
 START_MS = 1_795_000_000_000  # 2026-11-18 08:26:40 UTC
@@ -213,6 +214,8 @@ class World:
     asked: int = 0
     stored: list[tuple[tuple[int, int, int], int, int, int, int]] = field(default_factory=list)
     lookups: list[Asked] = field(default_factory=list)
+    followed: list[dict[str, Any]] = field(default_factory=list)  # what a look-up of visits reads of stored rows
+    late: list[AskedVisits] = field(default_factory=list)
 
     def policies(self, version: bytes) -> PolicySet:
         try:
@@ -230,7 +233,11 @@ class World:
         return str(site).encode().ljust(32, b"+")
 
     def store(self, events: pa.Table) -> None:
-        """Remember the identities of rows that are stored: place, site, halves, moment."""
+        """Remember the identities of rows that are stored: place, site, halves, moment; and their visits."""
+        for name in ("visit_start", "visit_last", "time"):
+            at = events.schema.get_field_index(name)
+            events = events.set_column(at, name, events[name].cast(pa.int64()))
+        self.followed += events.select(["partition", "site_id", "time", *VISIT_STATE_COLUMNS]).to_pylist()
         names = ("partition", "generation", "offset", "site_id", "repeat_id", "received_at")
         columns = [events[name].to_pylist() for name in names[:5]]
         columns.append(events["received_at"].cast(pa.int64()).to_pylist())
@@ -254,6 +261,23 @@ class World:
             ]
             high_, low_, at_ = zip(*found, strict=True) if found else ((), (), ())
             out.append(Run(np.array(high_, np.uint64), np.array(low_, np.uint64), np.array(at_, np.int64)))
+        return out
+
+    def visits(self, asked: Sequence[AskedVisits]) -> list[list[tuple[object, ...]]]:
+        self.late += asked
+        out = []
+        for one in asked:
+            hashes = one.users | one.visitors | one.configs
+            latest: dict[int, dict[str, Any]] = {}
+            for row in self.followed:
+                place = row["partition"] == one.partition and (row["generation"], row["offset"]) < one[1:3]
+                if place and hashes & {row["visit_user_id"], row["visit_visitor_id"], row["visit_config_id"]}:
+                    spans = (row["site_id"] == site and a <= row["time"] <= b for site, a, b in one.spans)
+                    known = latest.get(row["visit_id"])
+                    order = [row[name] for name in VISIT_STATE_COLUMNS[9:]]
+                    if any(spans) and (known is None or order > [known[name] for name in VISIT_STATE_COLUMNS[9:]]):
+                        latest[row["visit_id"]] = row
+            out.append([tuple(row[name] for name in VISIT_STATE_COLUMNS) for row in latest.values()])
         return out
 
 
