@@ -27,7 +27,7 @@ from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, Ref
 from streams import consent, exclusions, fields, keyed, masked, repeats
 from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
-from streams.enrich import actions, bots, campaigns, device, languages, referrers, searches
+from streams.enrich import actions, bots, campaigns, conversions, device, languages, media, referrers, searches
 from streams.enrich.bots import Bot
 from streams.gather import REPEATS_SLACK_MS
 from streams.keyed import Kind
@@ -534,9 +534,26 @@ def _content(
         for name in ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "c_n", "c_p", "c_t", "c_i")
     }
     goal = number("idgoal", fields.NO_GOAL)
+
+    def address(text: str) -> str:
+        nonlocal removed
+        parts = urls.split(text)
+        found, lost = urls.clean(parts, rules) if parts is not None else ("", 0)
+        removed += lost
+        return found
+
+    def cleaned(text: str) -> str:
+        nonlocal removed
+        found, lost = urls.clean_text(text, rules)
+        removed += lost
+        return found
+
+    playing = media.of_request(given, cleaned, address)
+    row |= {f"media_{name}": value for name, value in playing._asdict().items()}
     action = actions.classify(
         ping=number("ping") == 1,
         goal=goal,
+        media=bool(playing.id),
         download=bool(urls.tidy(given.get("download", ""))),
         link=bool(urls.tidy(given.get("link", ""))),
         event=bool(texts["e_c"] and texts["e_a"]),
@@ -586,6 +603,14 @@ def _content(
         "revenue": parameters.decimal(given.get("revenue")) if action in (order, ActionType.GOAL) else 0.0,
         "order_id": only(order, order_id, 0),
     }
+    row["is_order"] = int(action == order and bool(given.get("ec_id")))
+    for name, parameter in (("sku", "_pks"), ("name", "_pkn")):
+        row[f"product_{name}"] = cleaned(given.get(parameter, "")) if action == viewed else ""
+    row["product_category"] = only(viewed, fields.categories(given.get("_pkc", ""), rules))
+    row["product_price"] = only(viewed, parameters.decimal(given.get("_pkp")), 0.0)
+    converted = conversions.of_event(row, rules.goals, row["revenue"] if given.get("revenue") else None)
+    for name in conversions.Conversion._fields:
+        row[f"conversion_{name}"] = [getattr(one, name) for one in converted]
     for parameter, name in fields.MONEY.items():
         row[name] = only(order, parameters.decimal(given.get(parameter)), 0.0)
     items = fields.items(given.get("ec_items", "") if action == order else "", rules)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import packets, parameters
+from schemas.goals import Goal, Match, On
 from schemas.packets import Event, Flag, Repeat
 from schemas.privacy import CountryByLanguage, of_preset
 from schemas.sites import PolicySet, SitePolicy
@@ -200,6 +201,17 @@ ODD = [
             "&link=javascript%3A%2F%2Fo.example%2F%250aalert(1)",
             "&hsr_smp=1&hsr_text=secret&fa_fields=x&%66a_x=1",
             "&send_image=0&unknown=%FF%FE",
+            "&_pks=S1&_pkn=Jo%40x.example&_pkc=%5B%22a%22%2C%22b%0A%22%2C3%2Cnull%5D&_pkp=9.5",
+            "&_pks=+&_pkc=one&_pkp=x",
+            "&_pks=S1&_pkc=%5B%22&idgoal=0&ec_items=%5B%5B%22s%22%2C%22n%22%2C%5B%22a%22%2C%22b%22%5D%2C2%5D%5D&ec_id=7",
+            "&ma_id=x1_-&ma_re=https%3A%2F%2Fv.example%2Fa.mp4%3Fsid%3D1&ma_mt=Video&ma_ti=A&ma_pn=p&ma_st=7&ma_fs=1&ca=1",
+            "&ma_id=x1&ma_re=&ma_st=7&ca=1",
+            "&ma_id=%21&ma_re=https%3A%2F%2Fv.example%2Fa.mp4",
+            "&ma_id=x1&ma_re=nonsense&ma_mt=film&ma_st=-4&ma_le=99999999999&idgoal=2",
+            "&idgoal=1&revenue=",
+            "&idgoal=2",
+            "&idgoal=4",
+            "&url=https%3A%2F%2Fwww.site1.example%2Fthanks%3Fsid%3D1",
         ]
     ),
 ]
@@ -294,6 +306,20 @@ EXCLUSIONS: dict[int, dict[str, Any]] = {
 }
 
 
+GOALS = {
+    2: (
+        Goal(1, On.URL, Match.CONTAINS, "THANKS", revenue=2.5),
+        Goal(2, revenue=7.0, repeats=True),
+        Goal(3, On.URL, Match.REGEX, r"/(red|blue)/", case_sensitive=True),
+        Goal(4, On.TITLE, Match.CONTAINS, "Garden", repeats=True),
+        Goal(5, On.EVENT_ACTION, Match.EXACT, "PLAY", event_value=True, revenue=1.0),
+        Goal(6, On.EVENT_NAME, Match.CONTAINS, "Clip 1", case_sensitive=True),
+        Goal(7, On.DOWNLOAD, Match.CONTAINS, ".pdf"),
+        Goal(8, On.OUTLINK, Match.REGEX, "out[1-9]\\."),
+        Goal(9, On.EVENT_CATEGORY, Match.EXACT, "form"),
+    ),
+    1: (Goal(1, On.URL, Match.CONTAINS, "thanks"), Goal(3, On.TITLE, Match.CONTAINS, "a", revenue=1.5)),
+}
 FOLDERS = {4: ("site1.example/news", "site1.example/summer")}
 
 
@@ -306,6 +332,7 @@ def policy_set(sites: int = 5) -> PolicySet:
             timezone=zones[site % len(zones)],
             domains=(f"*.shop{site}.example", f"www.site{site}.example", *FOLDERS.get(site, ())) if site % 3 else (),
             excluded_referrers=("*.example.org",) if site % 2 else (),
+            goal_rules=GOALS.get(site, ()),
             campaign_parameters={"name": ("cmp", "c2"), "term": ("kw",)} if site < 3 else {},
             privacy=msgspec.structs.replace(
                 of_preset("matomo-default"),
