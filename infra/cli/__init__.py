@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def summaries() -> dict[str, str]:
         if not path.stem.startswith("_"):
             text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
             summary = text.partition("\n")[0].partition(": ")[2]
-            found[path.stem] = summary[:1].upper() + summary[1:]
+            found[path.stem.rstrip("_")] = summary[:1].upper() + summary[1:]
     return found
 
 
@@ -49,7 +50,7 @@ def application(wanted: str) -> typer.Typer:
         if name != wanted:
             app.command(name, help=summary)(lambda: None)
             continue
-        module = importlib.import_module(f"infra.cli.{name}")
+        module = importlib.import_module(f"infra.cli.{name}{'_' if keyword.iskeyword(name) else ''}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
