@@ -62,8 +62,8 @@ def snapshot(client: Client, seconds: int, names: dict[int, str], lag: Callable[
     sites = [
         Site(int(number), names.get(int(number), ""), int(events), events / seconds, int(views), int(visits), int(bots))
         for number, events, views, visits, bots in client.query(
-            "SELECT site_id, count() AS events, countIf(action_type = 1), uniq(visit_id), countIf(bot != 0) FROM events "
-            f"WHERE {came} GROUP BY site_id ORDER BY events DESC, site_id LIMIT {SHOWN}"
+            "SELECT site_id, count() AS events, countIf(action_type = 1), uniq(visit_id), countIf(bot != 0) "
+            f"FROM events WHERE {came} GROUP BY site_id ORDER BY events DESC, site_id LIMIT {SHOWN}"
         ).result_rows
     ]
     pages = [
