@@ -137,9 +137,9 @@ def classify(parts: Parts | None, rules: Rules) -> Referrer:
 
 
 def _classified(parts: Parts, rules: Rules) -> Referrer:
-    folder = rules.neighbour(parts.host, parts.path)
-    excluded = rules.excluded_referrers.depth(parts.host, parts.path) > 0
-    if excluded or (not folder and rules.internal(parts.host, parts.path)):
+    depth = rules.domains.depth(parts.host, parts.path)
+    folder = rules.neighbour(parts.host, parts.path, depth)
+    if (not folder and depth > 0) or rules.excluded_referrers.depth(parts.host, parts.path) > 0:
         return DIRECT
     url, removed = clean(parts, rules, _noise(parts.host))
     if folder:
