@@ -93,6 +93,11 @@ def at(minute: float) -> datetime:
     return datetime.fromtimestamp((START_MS + minute * 60_000) / 1000, UTC)
 
 
+def aware(value: Any) -> Any:
+    """A moment with its time zone, which the client leaves out of those of whole seconds."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+
+
 @pytest.fixture
 def told(world: Settings, client: Client, make_pipeline: MakePipeline) -> Callable[[str], list[tuple[Any, ...]]]:
     """Asks a query of a database that holds the requests and one page view of now; moments have their time zone."""
@@ -107,7 +112,7 @@ def told(world: Settings, client: Client, make_pipeline: MakePipeline) -> Callab
     pipeline = make_pipeline()
     pipeline.assign({0: 0})
     pipeline.run([Record(0, 0, 1, now + 1, value)])
-    return lambda sql: [tuple(row) for row in client.query(sql).result_rows]
+    return lambda sql: [tuple(map(aware, row)) for row in client.query(sql).result_rows]
 
 
 Told = Callable[[str], list[tuple[Any, ...]]]
