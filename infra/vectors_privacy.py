@@ -22,7 +22,7 @@ from streams.anonymize import addresses as masks
 from streams.anonymize import emptied, past, referrers
 from streams.rules import Rules
 from streams.state import PartitionState
-from streams.surroundings import Asked
+from streams.surroundings import Asked, AskedVisits
 from streams.window import Run
 
 Case = dict[str, Any]
@@ -57,6 +57,9 @@ class CaseLookups:
 
     def identities(self, asked: Sequence[Asked]) -> Sequence[Run]:
         raise AssertionError("no case is late")
+
+    def visits(self, asked: Sequence[AskedVisits]) -> Sequence[Sequence[tuple[object, ...]]]:
+        return [() for _ in asked]  # every case has a visit of its own
 
 
 def rows(rules: Mapping[str, Any], requests: Sequence[Mapping[str, str]]) -> list[Case]:

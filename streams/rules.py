@@ -15,6 +15,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from schemas.exclusions import safe_pattern
+from schemas.goals import Goal
 from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS, EXCLUSION_LISTS
 from schemas.privacy import (
     Consent,
@@ -70,6 +71,7 @@ class Rules:
     fine: bool
     campaign_splits: bool
     reads_ids: bool
+    goals: tuple[Goal, ...] = ()
     granted: bool = False
     consented: Rules | None = None
 
@@ -142,6 +144,7 @@ class Rules:
                 privacy.visitor_ids is not VisitorIds.REQUEST
                 and not (privacy is base and privacy.consent is Consent.AWARE)
             ),
+            goals=policy.goal_rules,
             granted=privacy is not base,
             consented=consented,
         )
