@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.service.vault import DAY_KEPT
+from infra.service.vault import KEPT
 from schemas.privacy import (
     Consent,
     CountryByLanguage,
@@ -252,7 +252,8 @@ def _device(rules: Privacy) -> str:
 def _how_long(policy: SitePolicy) -> list[str]:
     rules = policy.privacy
     out = [
-        f"Days are those of time zone {policy.timezone}; the key of one is destroyed {DAY_KEPT.days} days after it.",
+        f"Days are those of time zone {policy.timezone}; the key of one is destroyed when no raw data of it is left, "
+        f"{KEPT.days} days after it at the latest.",
         "Rows are kept until they are erased.",
     ]
     if rules.needs_site_key:

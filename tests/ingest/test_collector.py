@@ -26,6 +26,7 @@ from schemas.sites import PolicySet
 from schemas.topics import EVENTS_RAW, INGEST_REPORTS, SITE_POLICIES
 from tests.conftest import SettingsMaker, Starter
 from tests.ingest.memory import SUPERUSER, write_sites
+from tests.opening import opener_of
 from tests.services import Services
 
 SITES = (1, 2, 3, 4, 5)
@@ -90,8 +91,10 @@ def records(settings: Settings, topic: str) -> list[tuple[int, bytes | None, byt
 
 def read_log(settings: Settings) -> Log:
     log = Log()
+    opener = opener_of(settings)
     for partition, _, value in records(settings, EVENTS_RAW):
-        head, columns = decode(value)
+        head, columns = decode(value, opener, partition)
+        assert head.seal
         log.packets[head.writer, partition].append((head, columns))
     return log
 
