@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -50,10 +51,10 @@ class Shelf:
         """The compressed body of a sealed packet; raises HourKeyMissing, KeyDestroyed, BadPacket."""
         name = head.key_id, head.wrapped_key
         try:
-            private = self._vault.hour_key(head.key_id)
+            private = self._vault.hour_keys(head.key_id)
             cipher = self._ciphers.get(name)
             if cipher is None:
-                cipher = self._ciphers[name] = unwrap(head.wrapped_key, head.key_id, private)
+                cipher = self._ciphers[name] = _cipher(head, private)
                 if len(self._ciphers) > CIPHERS:
                     self._ciphers.popitem(last=False)
             start = HEADER.size + len(head.wrapped_key)
@@ -114,3 +115,11 @@ class Shelf:
         else:
             self._policies.refresh()
             self._vault.make(condition=maker, sites=self._policies.sites_with_keys())
+
+
+def _cipher(head: Header, private: Sequence[bytes]) -> AESGCM:
+    """Of the packet's data key, by the first private key that opens it; raises Unsealable."""
+    for key in private[:-1]:
+        with suppress(Unsealable):
+            return unwrap(head.wrapped_key, head.key_id, key)
+    return unwrap(head.wrapped_key, head.key_id, private[-1])

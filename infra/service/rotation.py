@@ -69,10 +69,10 @@ def _wrap(client: Client, vault: Vault, new: bytes) -> None:
     for name, rows in entries(client).items():
         if any(row.master == new for row in rows):
             continue
-        row = vault.readable(rows)
-        if row is None:
+        readable = vault.readable(rows)
+        if not readable:
             raise VaultError(f"the secret {' '.join(name)} was wrapped by a master key that is not in the file")
-        missing.append(vault.wrap(name, vault.unwrap(row), row.expires, row.made_at))
+        missing += [vault.wrap(name, vault.unwrap(row), row.expires, row.made_at) for row in readable]
     if missing:
         vault.insert(missing, "1")
 

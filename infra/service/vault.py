@@ -127,6 +127,7 @@ class Vault:
         self._masters = masters
         self._kept = kept
         self._secrets: dict[Name, bytes] = {}
+        self._more: dict[Name, list[bytes]] = {}
         self._destroyed: set[Name] = set()
         self._ciphers: dict[bytes, AESGCM] = {}
         self._master = b""
@@ -140,9 +141,12 @@ class Vault:
         """The permanent key of a site (32 bytes), for policies that keep ids; raises SecretMissing, SecretDestroyed."""
         return self._secret(SITE, str(site))
 
-    def hour_key(self, hour: int) -> bytes:
-        """The private key of an hour (32 bytes); raises SecretMissing, SecretDestroyed."""
-        return self._secret(HOUR, str(hour))
+    def hour_keys(self, hour: int) -> list[bytes]:
+        """The private keys of an hour (32 bytes each); raises SecretMissing, SecretDestroyed.
+
+        It is one, unless two made it at the same moment: then either may be the one that collectors were told.
+        """
+        return [self._secret(HOUR, str(hour)), *self._more.get((HOUR, str(hour)), ())]
 
     def refresh(self) -> None:
         """Fetch all secrets not yet known and forget those that were destroyed.
@@ -153,14 +157,17 @@ class Vault:
         self._destroyed = {(kind, name) for kind, name in destroyed}
         for gone in self._destroyed & self._secrets.keys():
             del self._secrets[gone]
+            self._more.pop(gone, None)
         self._read_masters()
         for (kind, name), rows in entries(self._client).items():
             if (kind, name) in self._secrets or (kind, name) in self._destroyed:
                 continue
-            row = self.readable(rows)
-            if row is None:
+            found = self.readable(rows)
+            if not found:
                 raise VaultError(f"the secret {kind} {name} was wrapped by another master key")
-            self._secrets[kind, name] = self.unwrap(row)
+            self._secrets[kind, name], *more = [self.unwrap(row) for row in found]
+            if kind == HOUR:
+                self._more[kind, name] = more
 
     def make(
         self,
@@ -188,7 +195,7 @@ class Vault:
             fresh = zip(missing, values, strict=True)
             made = self.insert([self.wrap(name, value, wanted[name], now) for name, value in fresh], condition)
             self.refresh()
-        self._publish(condition)
+        self._publish()
         return made
 
     def wrap(self, name: Name, secret: bytes, expires: datetime, made_at: datetime) -> Entry:
@@ -232,28 +239,28 @@ class Vault:
             written += insert_if(self._client, "vault_keys", part, f"{condition} AND {retired}", query_id=query_id)
         return written
 
-    def _publish(self, condition: str) -> None:
-        """Tells the public keys of hours whose private keys are in the vault."""
+    def _publish(self) -> None:
+        """Tells the public keys of hours whose private keys are in the vault; whoever does it, it is right."""
         told = {int(hour) for (hour,) in self._client.query("SELECT DISTINCT hour FROM vault_hours").result_rows}
         hours = sorted(int(name) for kind, name in self._secrets if kind == HOUR and int(name) not in told)
         if hours:
-            public = [public_key(self.hour_key(hour)) for hour in hours]
+            public = [public_key(self.hour_keys(hour)[0]) for hour in hours]
             rows = pa.table(
                 {"hour": pa.array(hours, pa.uint32()), "public": pa.array(public, pa.binary(KEY_BYTES))}, _HOURS
             )
-            insert_if(self._client, "vault_hours", rows, condition, query_id=f"vault-{secrets.token_hex(8)}")
+            insert_if(self._client, "vault_hours", rows, "1", query_id=f"vault-{secrets.token_hex(8)}")
 
     def _read_masters(self) -> None:
         keys = self._masters() if callable(self._masters) else self._masters
         self._ciphers = {master_id(key): AESGCM(key) for key in keys}
         self._master = master_id(keys[0])
 
-    def readable(self, rows: Iterable[Entry]) -> Entry | None:
-        """The row that counts, the one that was made first, under the newest master key that is known here."""
+    def readable(self, rows: Iterable[Entry]) -> list[Entry]:
+        """Those under the newest master key that is known here; the first, which was made first, counts."""
         for master in self._ciphers:
             if of := [row for row in rows if row.master == master]:
-                return min(of, key=lambda row: (row.made_at, row.wrapped.hex()))
-        return None
+                return sorted(of, key=lambda row: (row.made_at, row.wrapped.hex()))
+        return []
 
     def _secret(self, kind: str, name: str) -> bytes:
         found = self._secrets.get((kind, name))
