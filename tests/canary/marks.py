@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from random import Random
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from tests.streams.anonymize.detect import people
 
@@ -100,9 +100,10 @@ def forms(text: str) -> Iterator[bytes]:
     """As it is, percent-encoded once and twice, in upper and lower case, in base64 wherever it begins in it."""
     for one in {text, text.upper(), text.lower()}:
         yield one.encode()
-    for quoted in {quote(text, safe=""), quote(text), quote(text).lower()}:
+    for quoted in {quote(text, safe=""), quote(text), quote_plus(text), quote(text).lower()}:
         yield quoted.encode()
         yield quote(quoted, safe="").encode()
+        yield quote(quoted).encode()
     data = text.encode()
     for skipped in range(3):
         # Of the letters only those that depend on nothing but the mark.

@@ -45,8 +45,10 @@ def _head(
 
 def _parameters(maker: Maker, number: int) -> dict[str, str]:
     """One event's parameters; which fields are used turns with `number`."""
+    turn = number % 7
+    path = f"{maker.word('a path')}/{quote(maker.person('a path'), safe='')}" if turn == 6 else maker.word("a path")
     url = (
-        f"https://user:{maker.any('userinfo', plain=True)}@{HOST}/{maker.word('a path')}"
+        f"https://user:{maker.any('userinfo', plain=True)}@{HOST}/{path}"
         f"?sid={quote(maker.any('an unlisted URL parameter'))}&mtm_campaign={maker.word('a campaign')}"
         f"#{maker.any('a fragment', plain=True)}"
     )
@@ -63,7 +65,6 @@ def _parameters(maker: Maker, number: int) -> dict[str, str]:
         "urlref": f"https://other.example/?q={quote(maker.any('the referrer query'))}",
         "token_auth": maker.hexadecimal("token_auth", 32, carried=False),
     }
-    turn = number % 7
     if turn == 1:
         keyword = f"{maker.word('a keyword')} {maker.person('a keyword')}"
         found |= {"search": keyword, "search_cat": maker.person("search_cat")}
@@ -76,8 +77,6 @@ def _parameters(maker: Maker, number: int) -> dict[str, str]:
     elif turn == 5:
         items = [["SKU-1", maker.person("an item"), [], 1.5, 2]]
         found |= {"idgoal": "0", "ec_id": maker.any("ec_id"), "revenue": "9.5", "ec_items": json.dumps(items)}
-    elif turn == 6:
-        found["url"] = f"https://{HOST}/{maker.word('a path')}/{quote(maker.person('a path'), safe='')}"
     return found
 
 
@@ -107,7 +106,7 @@ def _broken(maker: Maker, number: int) -> bytes:
     if kind == 1:
         return f"GET /matomo.php?idsite={mark} HTTQ/9\r\n{mark}\r\n\r\n".encode()
     if kind == 2:
-        body = json.dumps({"requests": [f"?idsite=1&rec=1&uid={mark}"]}).encode()[:-5]
+        body = json.dumps({"requests": [f"?idsite=1&rec=1&uid={mark}"]}).encode()[:-2]
         return _head(maker, "POST", "/matomo.php", len(body), good=False) + body
     if kind == 3:
         return _head(maker, "GET", f"/matomo.php?idsite=999&rec=1&uid={mark}", good=False)
