@@ -9,13 +9,14 @@ from tests.fault.inherit import Inherit
 from tests.fault.kill import Kill
 from tests.fault.link import Cut
 from tests.fault.pause import Pause
+from tests.fault.privacy import PrivacyKill
 from tests.fault.rebalance import Rebalance
 from tests.fault.zombie import Zombie
 
 _EACH: tuple[Fault, ...] = (Kill(), Pause(), Zombie(), Rebalance(), BrokerAway(), FrontAway())
 # What stands between a client's event and the log: the collector, its disk, the network, the broker.
 _COLLECTOR: tuple[Fault, ...] = (Kill(("collector", "kafka")), Inherit(), Cut(), BrokerAway(), FullDisk())
-FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:])} | {
+FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:], PrivacyKill())} | {
     "collector": _COLLECTOR,
     "all": (*_EACH, *_COLLECTOR[1:3], _COLLECTOR[4]),
 }
