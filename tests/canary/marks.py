@@ -117,4 +117,5 @@ def forms(text: str) -> Iterator[bytes]:
             address = ip_address(text)
         except ValueError:
             return
-        yield address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
+        # As it lies in a packet; of what stands before an IPv4 address there as much as is told from nothing.
+        yield address.packed if address.version == 6 else b"\0\0\xff\xff" + address.packed
