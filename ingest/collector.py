@@ -201,8 +201,12 @@ class Collector:
 
     async def _fetch_keys(self, hours: Hours) -> None:
         while True:
-            pause = await asyncio.to_thread(hours.look)
-            self.packing.sealed_off = bool(hours.refusal())
+            try:
+                pause = await asyncio.to_thread(hours.look)
+                self.packing.sealed_off = bool(hours.refusal())
+            except Exception as error:
+                log.error("keys_look_failed", **logs.describe(error))
+                pause = SITES_SECONDS
             await asyncio.sleep(pause)
 
     async def _tick(self) -> None:

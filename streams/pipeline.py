@@ -140,12 +140,16 @@ class Pipeline:
             log.warning("secrets_not_fetched", exc_info=error)
 
     def tidy(self) -> None:
-        """Let go of what is stored and needed no more, and of keys when partition 0 is ours; tried again later."""
+        """Let go of what is stored and needed no more, and of keys when partition 0 is ours; tried again later.
+
+        Raises TopicReplaced.
+        """
         if self.upkeep is None:
             return
         running = [p for p in self.partitions.values() if p.life is Life.RUNNING and p.claim is not None]
         owned = {p.number: (p.claim, p.wanted) for p in running if p.claim is not None}
         try:
+            self.same_topic()
             self.upkeep.trim(self.ownership, owned)
             if 0 in owned:
                 self.upkeep.destroy(self.ownership.condition([owned[0][0]]))
