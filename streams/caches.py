@@ -14,9 +14,10 @@ from schemas.parameters import decode
 from schemas.privacy import CountryByLanguage
 from schemas.sites import PolicySet
 from streams import exclusions
-from streams.anonymize import addresses, urls, visitor_ids
-from streams.anonymize.urls import clean_text
-from streams.distinct import Cache
+from streams.anonymize import addresses, detect, urls, visitor_ids
+from streams.anonymize.urls import Parts, clean_text
+from streams.decoding import decode_all
+from streams.distinct import Cache, each
 from streams.enrich import bots, campaigns, device, languages, referrers, searches
 from streams.enrich.campaigns import Campaign
 from streams.enrich.device import Device
@@ -52,23 +53,33 @@ class Tongue(NamedTuple):
     countries: dict[CountryByLanguage, str]
 
 
+class Text(NamedTuple):
+    """A text as it may be stored: `everywhere` under all rules, `masked` where all detectors are on.
+
+    None where a site's own rules are needed.
+    """
+
+    everywhere: str | None = None
+    masked: str | None = None
+
+
 class Link(NamedTuple):
     """An outlink or download. `given`: it is not empty, even where nothing of it may be stored."""
 
-    url: str
-    removed: int
-    given: bool
+    url: str = ""
+    removed: int = 0
+    given: bool = True
 
 
 NO_PAGE = Page()
+OF_SITES = Text()
 
 
-def page(text: str, rules: Rules) -> Page:
-    """The page of a decoded `url`."""
-    parts = urls.split(text)
+def page(parts: Parts | None, rules: Rules, clear: bool = False) -> Page:
+    """The page of a `url`, taken apart; `clear`: no detector finds anything in its path."""
     if parts is None:
         return NO_PAGE
-    path = urls.clean_path(parts, rules)
+    path = urls.clean_path(parts, rules, clear)
     url, removed = urls.clean(parts, rules, rules.campaign_parameters, path)
     given = parts.parameters + parts.fragment_parameters
     found = searches.of_parameters(given, rules)
@@ -84,12 +95,18 @@ def page(text: str, rules: Rules) -> Page:
     )
 
 
-def link(text: str, rules: Rules) -> Link:
-    """The target of a decoded `link` or `download`."""
-    parts = urls.split(text)
-    if parts is None:
-        return Link("", 0, bool(urls.tidy(text)))
-    return Link(*urls.clean(parts, rules), True)
+def link(parts: Parts, rules: Rules, clear: bool = False) -> Link:
+    """The target of a `link` or `download`, taken apart; `clear`: no detector finds anything in its path."""
+    return Link(*urls.clean(parts, rules, path=urls.clean_path(parts, rules, clear)))
+
+
+def text(tidied: str, clear: bool = False) -> Text:
+    """A text without control characters; `clear`: no detector finds anything in it."""
+    if urls.holds_urls(tidied):
+        return OF_SITES
+    short = urls.cut(tidied)
+    masked = short if clear else detect.mask(tidied, detect.ALL, urls.LIMIT)
+    return Text(short if masked == short else None, masked)
 
 
 class Caches:
@@ -100,17 +117,19 @@ class Caches:
         self._rules: dict[str, Rules] = {}
         self._made: dict[tuple[bytes, int], Rules] = {}
         self._next = 0
-        self.addresses: Cache[bytes, str] = Cache(addresses.text)
-        self.devices: Cache[str, tuple[Device, int]] = Cache(self._device)
-        self.languages: Cache[str, Tongue] = Cache(self._language)
-        self.hints: Cache[str, int] = Cache(lambda text: int(bots.of_hints(decode(text))))
-        self.pages: Cache[str, Page] = Cache(lambda key: page(*self._scoped(key)))
-        self.links: Cache[str, Link] = Cache(lambda key: link(*self._scoped(key)))
-        self.referrers: Cache[str, Referrer] = Cache(lambda key: referrers.classify(*self._scoped(key)))
-        self.crawlers: Cache[str, bool] = Cache(exclusions.crawler)
-        self.spam: Cache[str, bool] = Cache(lambda raw: exclusions.spam(decode(raw)))
-        self.texts: Cache[str, str | None] = Cache(self._text)
-        self.scoped_texts: Cache[str, tuple[str, int]] = Cache(lambda key: clean_text(*self._scoped(key)))
+        self.addresses: Cache[bytes, str] = Cache(each(addresses.text))
+        self.devices: Cache[str, tuple[Device, int]] = Cache(each(_device))
+        self.languages: Cache[str, Tongue] = Cache(each(_tongue))
+        self.hints: Cache[str, int] = Cache(each(lambda text: int(bots.of_hints(decode(text)))))
+        self.pages: Cache[str, Page] = Cache(self._pages)
+        self.links: Cache[str, Link] = Cache(self._links)
+        self.referrers: Cache[str, Referrer] = Cache(self._referrers)
+        self.crawlers: Cache[str, bool] = Cache(each(exclusions.crawler))
+        self.spam: Cache[str, bool] = Cache(lambda raw: list(map(exclusions.spam, decode_all(raw))))
+        self.texts: Cache[str, Text] = Cache(_texts)
+        self.scoped_texts: Cache[str, tuple[str, int]] = Cache(
+            lambda keys: [clean_text(text, rules) for text, rules in zip(*self._scoped(keys), strict=True)]
+        )
 
     def rules_of(self, version: bytes, site: int, policies: PolicySet) -> Rules | None:
         """A site's rules under the policy set of this version, None where it has no such site.
@@ -143,26 +162,47 @@ class Caches:
             out.append(number)
         return out
 
-    def _scoped(self, key: str) -> tuple[str, Rules]:
-        number, _, raw = key.partition(SEPARATOR)
-        return decode(raw), self._rules[number]
+    def _scoped(self, keys: Sequence[str]) -> tuple[list[str], list[Rules]]:
+        """The decoded values of keys, and the rules of their scopes."""
+        split = [key.partition(SEPARATOR) for key in keys]
+        return decode_all([raw for _, _, raw in split]), [self._rules[number] for number, _, _ in split]
 
-    @staticmethod
-    def _text(raw: str) -> str | None:
-        """A text that is the same under all rules, None where the site's are needed."""
-        return urls.plain_text(decode(raw))
+    def _pages(self, keys: Sequence[str]) -> list[Page]:
+        texts, rules = self._scoped(keys)
+        return [page(parts, own, clear) for (parts, clear), own in zip(_apart(texts), rules, strict=True)]
 
-    @staticmethod
-    def _device(agent: str) -> tuple[Device, int]:
-        found = device.describe(agent)
-        return found, visitor_ids.fingerprint_word(found.fingerprint)
+    def _links(self, keys: Sequence[str]) -> list[Link]:
+        texts, rules = self._scoped(keys)
+        return [
+            link(parts, own, clear) if parts is not None else Link(given=bool(urls.tidy(text)))
+            for text, (parts, clear), own in zip(texts, _apart(texts), rules, strict=True)
+        ]
 
-    @staticmethod
-    def _language(text: str) -> Tongue:
-        tags = languages.accepted(text)
-        found = languages.best(tags)
-        countries = {rule: languages.country(tags, rule) for rule in CountryByLanguage}
-        return Tongue(found, visitor_ids.fingerprint_word(found), countries)
+    def _referrers(self, keys: Sequence[str]) -> list[Referrer]:
+        return [referrers.classify(urls.split(text), rules) for text, rules in zip(*self._scoped(keys), strict=True)]
+
+
+def _apart(texts: Sequence[str]) -> list[tuple[Parts | None, bool]]:
+    """URLs taken apart, and whether no detector finds anything in their paths."""
+    found = list(map(urls.split, texts))
+    return list(zip(found, detect.clear([parts.path if parts else "" for parts in found]), strict=True))
+
+
+def _texts(raw: Sequence[str]) -> list[Text]:
+    tidied = list(map(urls.tidy, decode_all(raw)))
+    return list(map(text, tidied, detect.clear(tidied)))
+
+
+def _device(agent: str) -> tuple[Device, int]:
+    found = device.describe(agent)
+    return found, visitor_ids.fingerprint_word(found.fingerprint)
+
+
+def _tongue(text: str) -> Tongue:
+    tags = languages.accepted(text)
+    found = languages.best(tags)
+    countries = {rule: languages.country(tags, rule) for rule in CountryByLanguage}
+    return Tongue(found, visitor_ids.fingerprint_word(found), countries)
 
 
 @cache

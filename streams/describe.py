@@ -23,7 +23,7 @@ from schemas.parameters import decode
 from schemas.privacy import Consent, CountryByLanguage, LocalTime, Orders, Privacy, Values, VisitorIds
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
 from streams import consent, excluding, fields, keyed, repeats
-from streams.anonymize import addresses, custom, location, order_ids, user_ids, visitor_ids
+from streams.anonymize import addresses, custom, detect, location, order_ids, user_ids, visitor_ids
 from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
 from streams.distinct import Texts, encode, low, plain
@@ -222,6 +222,7 @@ class _Stages:
         numbers = self.caches.scopes(rows.scopes)
         self.prefixes = [f"{number}{SEPARATOR}" for number in numbers]
         self.removed = np.zeros(self.n, np.int64)
+        self.detected = self.by_scope(lambda rules: rules.detectors >= detect.ALL)
         self.site_keys: dict[int, bytes] = {}
 
     def run(self, consents: Codes, timings: dict[str, Codes], networks: Flags) -> None:
@@ -261,10 +262,16 @@ class _Stages:
             return [""], codes
         distinct, at = encode(values)
         found = self.caches.texts.of(distinct, len(rows))
-        texts = ["", *(text or "" for text in found)]
-        codes[rows] = np.array([i if text else 0 for i, text in enumerate(found, 1)], np.int64)[at]
-        if None in found:  # of these the site's own rules decide
-            here = np.array([text is None for text in found], np.bool_)[at]
+        texts = ["", *(text.everywhere or "" for text in found)]
+        codes[rows] = np.array([i if text.everywhere else 0 for i, text in enumerate(found, 1)], np.int64)[at]
+        undecided = np.array([text.everywhere is None for text in found], np.bool_)
+        if undecided.any():
+            here = undecided[at]
+            masked = np.array([text.masked is not None for text in found], np.bool_)[at] & self.detected[rows]
+            numbers = [i if text.masked else 0 for i, text in enumerate(found, len(texts))]
+            texts += [text.masked or "" for text in found]
+            codes[rows[here & masked]] = np.array(numbers, np.int64)[at[here & masked]]
+            here &= ~masked
             rows = rows[here]
             distinct, at = self.scoped(values.filter(pa.array(here)), rows)
             cleaned = self.caches.scoped_texts.of(distinct, len(rows))

@@ -26,11 +26,26 @@ AGE = 250_000  # rows served before a generation ends: what is not met within on
 _MISSING = object()
 
 
-class Cache(Generic[K, V]):
-    """`rule` of a value, kept while young. Not for use from several threads at once."""
+def each(rule: Callable[[K], V]) -> Callable[[Sequence[K]], list[V]]:
+    """The rule for several values that a rule for one of them makes."""
+    return lambda values: [rule(value) for value in values]
 
-    def __init__(self, rule: Callable[[K], V], *, entries: int = ENTRIES, size: int = BYTES, age: int = AGE) -> None:
-        self._rule: Callable[[K], V] = rule
+
+class Cache(Generic[K, V]):
+    """Results of a rule, kept while young. Not for use from several threads at once.
+
+    rule: the results of several distinct values; what it makes of one doesn't depend on the others.
+    """
+
+    def __init__(
+        self,
+        rule: Callable[[Sequence[K]], Sequence[V]],
+        *,
+        entries: int = ENTRIES,
+        size: int = BYTES,
+        age: int = AGE,
+    ) -> None:
+        self._rule: Callable[[Sequence[K]], Sequence[V]] = rule
         self._entries, self._size, self._age = entries, size, age
         self._young: dict[K, V] = {}
         self._old: dict[K, V] = {}
@@ -49,16 +64,34 @@ class Cache(Generic[K, V]):
         self._served += served
         young, old = self._young, self._old
         out: list[Any] = list(map(young.get, values, repeat(_MISSING)))
-        for at in [at for at, result in enumerate(out) if result is _MISSING]:
-            value = values[at]
-            if (result := young.get(value, _MISSING)) is _MISSING:  # `values` may hold it twice
-                result = old[value] if value in old else self._rule(value)
-                young[value] = result
-                self._bytes += len(value)
-            out[at] = result
+        missing = [at for at, result in enumerate(out) if result is _MISSING]
+        if missing:
+            new = []
+            for value in dict.fromkeys([values[at] for at in missing]):
+                if value in old:
+                    self._keep(value, old[value])
+                else:
+                    new.append(value)
+            self._make(new)
+            for at in missing:
+                out[at] = young[values[at]]
         if len(young) >= self._entries or self._bytes >= self._size or self._served >= self._age:
             self._old, self._young, self._bytes, self._served = young, {}, 0, 0
         return out
+
+    def _make(self, new: Sequence[K]) -> None:
+        try:
+            made = self._rule(new) if new else ()
+        except Exception:  # the fault of one of them: those before it are kept
+            for value in new:
+                self._keep(value, self._rule([value])[0])
+            raise
+        for value, result in zip(new, made, strict=True):
+            self._keep(value, result)
+
+    def _keep(self, value: K, result: V) -> None:
+        self._young[value] = result
+        self._bytes += len(value)
 
 
 def encode(values: pa.Array) -> tuple[list[Any], Codes]:
@@ -76,9 +109,10 @@ class Texts(NamedTuple):
     @classmethod
     def of(cls, values: Iterable[str]) -> Texts:
         """The column of these values."""
-        number: dict[str, int] = {}
-        codes = [number.setdefault(value, len(number)) for value in values]
-        return cls(list(number), np.array(codes, np.int64))
+        texts = list(values)
+        distinct = list(dict.fromkeys(texts))
+        number = {text: at for at, text in enumerate(distinct)}
+        return cls(distinct, np.fromiter(map(number.__getitem__, texts), np.int64, len(texts)))
 
     def take(self, rows: Codes) -> Texts:
         """These rows alone."""

@@ -504,7 +504,7 @@ def _content(
     shown = campaign if rules.privacy.campaigns else campaigns.NONE
     row |= {f"campaign_{name}": value for name, value in shown._asdict().items()}
 
-    referrer = referrers.classify(given.get("urlref", ""), rules)
+    referrer = referrers.classify(urls.split(given.get("urlref", "")), rules)
     if referrer.host and referrer.host == own:
         referrer = referrers.DIRECT
     removed += referrer.removed

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from streams.anonymize import detect
-from streams.anonymize.split import LIMIT, cut
+from streams.anonymize.split import LIMIT
 from streams.rules import Rules
 
 
 def free_text(text: str, rules: Rules, limit: int = LIMIT) -> str:
     """The text as it may be stored, in at most `limit` bytes: without the values that the site's detectors find."""
     return detect.mask(text, rules.detectors, limit)
-
-
-def ordinary(text: str) -> bool:
-    """Whether no detector finds anything in a text of at most LIMIT bytes, so that it is the same at every site."""
-    return detect.mask(text, detect.ALL, LIMIT) == cut(text)

@@ -15,7 +15,7 @@ import re
 
 from schemas.parameters import decode
 from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
-from streams.anonymize.texts import free_text, ordinary
+from streams.anonymize.texts import free_text
 from streams.rules import Rules
 
 __all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "split", "tidy"]
@@ -89,16 +89,20 @@ def clean(
     return cut(front + way + rest), removed
 
 
-def clean_path(parts: Parts, rules: Rules) -> tuple[str, int]:
-    """The path as it may be stored, "/" where there is none, and how many parameters were removed from URLs in it."""
-    return _masked(masked_path(parts.path, rules) or "/", rules, LIMIT)
+def clean_path(parts: Parts, rules: Rules, clear: bool = False) -> tuple[str, int]:
+    """The path as it may be stored, "/" where there is none, and how many parameters were removed from URLs in it.
+
+    clear: no detector finds anything in the path (`detect.clear`).
+    """
+    path = masked_path(parts.path, rules) or "/"
+    return _masked(path, rules, LIMIT, clear and path == parts.path)
 
 
-def _masked(text: str, rules: Rules, limit: int) -> tuple[str, int]:
-    removed = 0
+def _masked(text: str, rules: Rules, limit: int, clear: bool = False) -> tuple[str, int]:
+    before, removed = text, 0
     if "%" in text:
         text, removed = _inside(text, rules, encoded_only=True)
-    return free_text(text, rules, limit), removed
+    return cut(text, limit) if clear and text == before else free_text(text, rules, limit), removed
 
 
 def _size(text: str) -> int:
@@ -128,12 +132,6 @@ def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
         text, removed = _inside(text, rules)
         text = text.strip()
     return free_text(text, rules, limit), removed
-
-
-def plain_text(text: str) -> str | None:
-    """A decoded text that is the same under all rules, as it may be stored; None where a site's rules are needed."""
-    text = tidy(text)
-    return cut(text) if not holds_urls(text) and ordinary(text) else None
 
 
 def holds_urls(text: str) -> bool:

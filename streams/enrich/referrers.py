@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 from schemas.parameters import decode
 from schemas.tables import ReferrerType
 from streams.anonymize import referrers as levels
-from streams.anonymize.urls import Parameter, Parts, clean, clean_text, cut, parameters, split
+from streams.anonymize.urls import Parameter, Parts, clean, clean_text, cut, parameters
 from streams.domains import bare, portless
 from streams.enrich.countries import CODES, TOP_LEVEL
 from streams.rules import Rules
@@ -121,9 +121,13 @@ def networks(name: str) -> dict[str, str]:
     return {url: entry["name"] for entry in _load(name) for url in entry["urls"]}
 
 
-def classify(text: str, rules: Rules) -> Referrer:
-    """The referrer of a decoded `urlref`, at the level of the site's rules."""
-    found = _classified(text, rules)
+def classify(parts: Parts | None, rules: Rules) -> Referrer:
+    """The referrer of a `urlref`, taken apart, at the level of the site's rules."""
+    if parts is None:
+        return DIRECT
+    found = _classified(parts, rules)
+    if found is DIRECT:
+        return found
     level = rules.privacy.referrer
     return found._replace(
         name=levels.name(found.name, found.type, level),
@@ -132,10 +136,7 @@ def classify(text: str, rules: Rules) -> Referrer:
     )
 
 
-def _classified(text: str, rules: Rules) -> Referrer:
-    parts = split(text)
-    if parts is None:
-        return DIRECT
+def _classified(parts: Parts, rules: Rules) -> Referrer:
     folder = rules.neighbour(parts.host, parts.path)
     excluded = rules.excluded_referrers.depth(parts.host, parts.path) > 0
     if excluded or (not folder and rules.internal(parts.host, parts.path)):

@@ -6,6 +6,7 @@ It must never leave out a detector that would find something; a property test ho
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.privacy import Detector
@@ -19,9 +20,11 @@ ENCODED = 12  # characters in a row that may be base64 of something
 # Six digits with little between them, or those of an Italian number: nothing else is a number of anybody.
 _number = re.compile(r"[0-9](?:(?:[^A-Za-z0-9]{0,3}[0-9]){5}|[0-9][A-Za-z][0-9]{2} ?[A-Za-z][0-9]{3})").search
 _dotted = re.compile(r"\.[0-9A-Fa-f]{4}\.").search
-_UNMARKED = bytes(set(range(256)) - set(b"0123456789@./:"))
+_END = b"\n"  # of a text among several
+_UNMARKED = bytes(set(range(256)) - set(b"0123456789@./:" + _END))
 _NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
-_WORD = bytes(ord("x") if code < 128 and (chr(code).isalnum() or code in b"_+-") else 32 for code in range(256))
+_WORD = bytearray(ord("x") if code < 128 and (chr(code).isalnum() or code in b"_+-") else 32 for code in range(256))
+_WORD[_END[0]] = _END[0]
 _ENCODED, _OPAQUE = b"x" * ENCODED, b"x" * OPAQUE
 
 
@@ -33,15 +36,28 @@ class Screened(NamedTuple):
 
 
 NOTHING = Screened((), False)
+_NAMES = Screened((Detector.NAME,), False)
 
 
 def screened(text: str) -> Screened:
     """What there may be in a text without encodings."""
     data = text.encode("utf-8", "replace")
-    marks = data.translate(None, _UNMARKED)
-    long = _ENCODED in (words := data.translate(_WORD))
-    if not marks and not long:
-        return NOTHING
+    return _screened(text, data.translate(None, _UNMARKED).replace(_END, b""), data.translate(_WORD))
+
+
+def screened_all(texts: Sequence[str]) -> list[Screened]:
+    """The same of many texts, looked at together."""
+    data = _END.decode().join(texts).encode("utf-8", "replace")
+    marks, words = data.translate(None, _UNMARKED).split(_END), data.translate(_WORD).split(_END)
+    if len(words) != len(texts):  # some hold ends themselves
+        return [screened(text) for text in texts]
+    return list(map(_screened, texts, marks, words))
+
+
+def _screened(text: str, marks: bytes, words: bytes) -> Screened:
+    long = _ENCODED in words
+    if not long and not marks.strip(b"/"):
+        return _NAMES if marks and _named(text) else NOTHING
     digits = len(marks.translate(None, _NOT_DIGITS))
     dots, colons = marks.count(b"."), marks.count(b":")
     out: list[Detector] = []
@@ -60,8 +76,12 @@ def screened(text: str) -> Screened:
             out.append(Detector.CARD)
     if colons > 1 or (dots > 2 and digits > 3):
         out.append(Detector.IP)
-    if colons > 4 or (long and data.count(b"-") > 4) or (dots > 1 and _dotted(text)):
+    if colons > 4 or (long and text.count("-") > 4) or (dots > 1 and _dotted(text)):
         out.append(Detector.MAC)
-    if b"/" in marks and ("/~" in text or "/@" in text or not SECTIONS.isdisjoint(text.lower().split("/"))):
+    if b"/" in marks and _named(text):
         out.append(Detector.NAME)
     return Screened(tuple(out), encoded) if out or encoded else NOTHING
+
+
+def _named(text: str) -> bool:
+    return "/~" in text or "/@" in text or not SECTIONS.isdisjoint(text.lower().split("/"))

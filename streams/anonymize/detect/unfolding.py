@@ -10,13 +10,17 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from streams.decoding import unescape_all
 
 ROUNDS = 3
 REMEMBERED = 20_000  # characters whose folding is kept
 
 _escapes = re.compile(r"(?:%[0-9a-fA-F]{2})+|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,11});")
 _MINUS = 0x2212
+_ERRORS = "surrogateescape"  # a byte that is not UTF-8 becomes one lone surrogate, so that lengths stay countable
 
 
 class _Folding(dict[int, str | None]):
@@ -56,7 +60,26 @@ class Unfolded(NamedTuple):
 
 def unfolded(text: str) -> str:
     """The text without its encodings."""
-    for _ in range(ROUNDS):
+    return _unfolded(text, ROUNDS)
+
+
+def unfolded_all(texts: Sequence[str]) -> list[str]:
+    """The same of many texts; the first round, which is the last for nearly all, of all together."""
+    out = list(texts)
+    simple = []
+    for at, text in enumerate(texts):
+        if "%" in text and text.isascii() and "&" not in text:
+            simple.append(at)
+        else:
+            out[at] = unfolded(text)
+    escaped = [texts[at] for at in simple]
+    for at, text in zip(simple, unescape_all(escaped, "\n".join(escaped), _ERRORS), strict=True):
+        out[at] = _unfolded(text, ROUNDS - 1)
+    return out
+
+
+def _unfolded(text: str, rounds: int) -> str:
+    for _ in range(rounds):
         if not text.isascii():
             text = text.translate(_FOLDING)
         if "%" not in text and "&" not in text:
@@ -84,8 +107,7 @@ def _decoded(match: re.Match[str]) -> str:
     escape = match[0]
     if escape[0] == "&":
         return html.unescape(escape)
-    # a byte that is not UTF-8 becomes one lone surrogate, so that lengths stay countable
-    return bytes.fromhex(escape.replace("%", "")).decode("utf-8", "surrogateescape")
+    return bytes.fromhex(escape.replace("%", "")).decode("utf-8", _ERRORS)
 
 
 def _fold(found: Unfolded) -> Unfolded:
@@ -115,7 +137,7 @@ def _decode(found: Unfolded) -> Unfolded:
             ends += [found.ends[last - 1]] * len(chars)
             continue
         for char in chars:
-            size = 3 * len(char.encode("utf-8", "surrogateescape"))
+            size = 3 * len(char.encode("utf-8", _ERRORS))
             starts.append(found.starts[first])
             ends.append(found.ends[first + size - 1])
             first += size

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import parameters
 from streams.columns import Query
-from streams.distinct import Cache, encode, low, plain
+from streams.distinct import Cache, each, encode, low, plain
 
 NAMES = {"a": 1, "b": 2, "x[]": 3}
 PART = st.one_of(
@@ -69,7 +69,7 @@ def test_a_cache_is_bounded_in_entries_bytes_and_age() -> None:
         calls.append(text)
         return text.upper()
 
-    cache: Cache[str, str] = Cache(rule, entries=10, size=1000, age=10**9)
+    cache: Cache[str, str] = Cache(each(rule), entries=10, size=1000, age=10**9)
     for n in range(1000):
         assert cache.of([f"v{n}", f"v{n}"]) == [f"V{n}"] * 2
         assert len(cache) <= 20
@@ -79,7 +79,7 @@ def test_a_cache_is_bounded_in_entries_bytes_and_age() -> None:
     for n in range(100):
         cache.of(["x" * 300 + str(n)])
         assert n < 8 or len(cache) <= 8
-    aged: Cache[str, str] = Cache(rule, age=100)
+    aged: Cache[str, str] = Cache(each(rule), age=100)
     calls.clear()
     for _ in range(10):
         aged.of(["a"], served=60)
@@ -97,7 +97,7 @@ def test_a_rule_that_fails_leaves_nothing_behind() -> None:
     def rule(text: str) -> int:
         return int(text)
 
-    cache: Cache[str, int] = Cache(rule)
+    cache: Cache[str, int] = Cache(each(rule))
     with pytest.raises(ValueError):
         cache.of(["1", "x"])
     assert cache.of(["2", "1"]) == [2, 1]

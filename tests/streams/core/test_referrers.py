@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas.privacy import of_preset
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import ActionType, ReferrerType
+from streams.anonymize.urls import split
 from streams.enrich import referrers
 from streams.enrich.referrers import DIRECT, Referrer
 from streams.rules import Rules
@@ -73,7 +74,7 @@ RULES = Rules.of(1, POLICIES.sites[1], POLICIES.folders)
     ],
 )
 def test_referrers(text: str, kind: int, name: str, keyword: str) -> None:
-    found = referrers.classify(text, RULES)
+    found = referrers.classify(split(text), RULES)
     assert (found.type, found.name, found.keyword) == (kind, name, keyword)
 
 
@@ -89,7 +90,7 @@ def test_referrers(text: str, kind: int, name: str, keyword: str) -> None:
     ],
 )
 def test_a_referrers_url_is_clean_and_without_what_its_host_wrote_for_itself(text: str, url: str, removed: int) -> None:
-    found = referrers.classify(text, RULES)
+    found = referrers.classify(split(text), RULES)
     assert (found.url, found.removed) == (url, removed)
 
 
@@ -97,7 +98,7 @@ def test_a_referrers_url_is_clean_and_without_what_its_host_wrote_for_itself(tex
 @given(st.text(st.sampled_from("abmw.:/?#[]@&=%;+-é \ud800\0"), max_size=60))
 def test_any_text_is_a_referrer_of_some_type(text: str) -> None:
     for given_ in (text, f"https://www.google.de/{text}", f"https://{text}"):
-        found = referrers.classify(given_, RULES)
+        found = referrers.classify(split(given_), RULES)
         assert (found.type == ReferrerType.DIRECT) == (found == DIRECT)
         assert len(found.name.encode()) <= 255 >= len(found.keyword.encode())
 
