@@ -39,7 +39,7 @@ class Searcher:
     def look(self, place: str, data: bytes) -> None:
         """Searches data."""
         self.bytes += len(data)
-        data = data.strip(b"\0")  # the log's files are made larger than they are
+        data = data.rstrip(b"\0") + bytes(16)  # the log's files are made larger than they are
         longest = 4096
         for start in range(0, len(data), PIECE):
             self._piece(place, data[start : start + PIECE + longest])
