@@ -52,11 +52,14 @@ def _parameters(maker: Maker, number: int) -> dict[str, str]:
         f"?sid={quote(maker.any('an unlisted URL parameter'))}&mtm_campaign={maker.word('a campaign')}"
         f"#{maker.any('a fragment', plain=True)}"
     )
+    title = maker.person("a title")
+    if turn != 4:  # what leads away from the site is stored without the page's title
+        title = f"{maker.word('a title')} {title} {maker.word('a title')}"
     found = {
         "idsite": str(SITE),
         "rec": "1",
         "url": url,
-        "action_name": f"{maker.word('a title')} {maker.person('a title')} {maker.word('a title')}",
+        "action_name": title,
         "_id": maker.hexadecimal("_id", 16),
         "uid": maker.any("uid"),
         "dimension1": maker.any("dimension1"),
@@ -126,9 +129,10 @@ def _left_out(maker: Maker, number: int) -> bytes:
     if kind == 0:
         found |= {"cdt": maker.any("a bad cdt")}
     elif kind == 1:
-        found |= {"cid": maker.any("a bad cid"), "uid": maker.any("uid of a rejected event")}
+        # Refused at once, so nothing of it leaves the collector.
+        found |= {"cid": maker.any("a bad cid", carried=False), "uid": maker.any("uid beside it", carried=False)}
     elif kind == 2:
         found |= {"rec": "0", "uid": maker.any("uid of an excluded event")}
     else:
         found |= {"ping": "1", "uid": maker.any("uid of a ping")}
-    return _head(maker, "GET", "/matomo.php?" + urlencode(found, quote_via=quote))
+    return _head(maker, "GET", "/matomo.php?" + urlencode(found, quote_via=quote), good=kind != 1)
