@@ -97,11 +97,13 @@ class Counts:
 
 def counts(sql: Sql) -> Counts:
     """What the tables say of themselves."""
-    sums = sql.numbers(
+    received, stored, excluded, rejected, repeats = sql.numbers(
         "SELECT sum(received), sum(stored), sum(excluded), sum(rejected),"
         " sum(repeats_key) + sum(repeats_random) + sum(repeats_body) FROM packets"
     )
-    return Counts(*sums, *sql.numbers("SELECT count() FROM events"), *sql.numbers("SELECT count() FROM rejects"))
+    (rows,), (rejects,) = (sql.numbers(f"SELECT count() FROM {table}") for table in ("events", "rejects"))
+    (replayed,) = sql.numbers("SELECT uniqExact(writer, `partition`, seq, `index`) FROM rejects_replayed")
+    return Counts(received, stored + replayed, excluded, rejected - replayed, repeats, rows, rejects - replayed)
 
 
 def stored_numbers(sql: Sql) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:

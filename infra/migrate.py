@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from infra.service.clickhouse import Client, connect
 from infra.service.settings import Settings
-from infra.service.vault import Vault, master_key
+from infra.service.vault import FIRST_HOURS, Vault, master_keys
 from schemas.migrations import Migration, migrations
 
 LEDGER = """
@@ -83,5 +83,5 @@ def apply(client: Client) -> list[Migration]:
 
 def first_secrets(client: Client, settings: Settings) -> int:
     """Make the vault's first secrets, and the master key where it is missing; returns how many were made."""
-    vault = Vault(client, master_key(settings.master_key, make=True))
-    return vault.make(condition="(SELECT count() FROM vault_secrets) = 0")
+    vault = Vault(client, master_keys(settings.master_key, make=True), kept=settings.secrets_kept)
+    return vault.make(condition="(SELECT count() FROM vault_keys) = 0", hours=FIRST_HOURS)

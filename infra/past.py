@@ -24,7 +24,7 @@ from kafka import KafkaProducer
 from infra.removing import removing
 from infra.service.clickhouse import Client, connect, insert_if
 from infra.service.settings import Settings
-from infra.service.vault import SecretMissing, Vault, master_key
+from infra.service.vault import SecretDestroyed, SecretMissing, Vault, master_keys
 from schemas.sites import PolicySet, SitesError, load_sites
 from schemas.tables import EVENTS, sql_columns
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
@@ -133,11 +133,11 @@ class Past:
         return round(moment.timestamp() * 1000)
 
     def _site_key(self) -> bytes | None:
-        vault = Vault(self.client, master_key(self.settings.master_key))
+        vault = Vault(self.client, master_keys(self.settings.master_key))
         vault.refresh()
         try:
             return keyed.site_key(vault.site_key(self.site), self.site)
-        except SecretMissing:
+        except (SecretMissing, SecretDestroyed):
             return None
 
     # -- what is to be done ----------------------------------------------------------------------------------------

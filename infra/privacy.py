@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.service.vault import DAY_KEPT
+from infra.service.vault import KEPT
 from schemas.privacy import (
     Consent,
     CountryByLanguage,
@@ -256,7 +256,8 @@ _KINDS = {"events": "Rows of events", "rejects": "Reasons why events could not b
 def _how_long(policy: SitePolicy, retention: Retention) -> list[str]:
     rules = policy.privacy
     out = [
-        f"Days are those of time zone {policy.timezone}; the key of one is destroyed {DAY_KEPT.days} days after it.",
+        f"Days are those of time zone {policy.timezone}; the key of one is destroyed when no raw data of it is left, "
+        f"{KEPT.days} days after it at the latest.",
     ]
     for kind_ in KINDS:
         days = getattr(retention, kind_)

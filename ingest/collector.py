@@ -20,6 +20,7 @@ import uvloop
 
 from infra.service import logs
 from infra.service.health import AdminServer, Health, Progress
+from infra.service.plain_sql import PlainSql
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
 from ingest import metrics
@@ -27,6 +28,7 @@ from ingest.answers import Answers
 from ingest.delivery import Delivery, Record
 from ingest.directory import Directory
 from ingest.guard import Rates, Turned
+from ingest.hours import Hours
 from ingest.line import Packet
 from ingest.pace import Pace
 from ingest.packing import Packing
@@ -86,6 +88,13 @@ class Collector:
                 limit_bytes=settings.collector_spool_bytes,
                 limit_seconds=settings.collector_spool_seconds,
             )
+        self.hours: Hours | None = None
+        if settings.collector_seal:
+            topic = settings.topic(topics.EVENTS_RAW)
+            try:
+                self.hours = Hours(settings.spool, self.writer, topic, PlainSql(settings))
+            except OSError as error:
+                raise SpoolError(f"the spool's folder {settings.spool} cannot be used: {error.strerror}") from None
         self.packing = Packing(
             writer=self.writer,
             topic=settings.topic(topics.EVENTS_RAW),
@@ -101,6 +110,7 @@ class Collector:
             spool=self.spool,
             spool_after=settings.collector_spool_after_seconds,
             announce=self._announce,
+            hours=self.hours,
         )
         rates = Rates(limit_of(settings.collector_address_rate, settings.collector_address_burst))
         self.tracking = Tracking(directory, self.packing, rates, settings.collector_bulk_items)
@@ -127,6 +137,9 @@ class Collector:
         ]
         if self.spool is not None:
             self._tasks.append(asyncio.create_task(self.spool.search()))
+        if self.hours is not None:
+            self.packing.sealed_off = bool(self.hours.refusal())
+            self._tasks.append(asyncio.create_task(self._fetch_keys(self.hours)))
         return port
 
     async def stop(self, seconds: float) -> int:
@@ -149,10 +162,14 @@ class Collector:
         self.server.stop()
         if self.spool is not None:
             await self.spool.close()
+        if self.hours is not None:
+            self.hours.close()
         return abandoned
 
     def ready(self) -> str:
         """Why the collector should get no requests now; "" when it should."""
+        if self.hours is not None and (reason := self.hours.refusal()):
+            return reason
         spooling = self.spool is not None and self.spool.takes()
         if not self._policies_ready and not (spooling and time.monotonic() > self._started + GRACE_SECONDS):
             return getattr(self.delivery, "problem", "") or "the policies are not published yet"
@@ -182,11 +199,23 @@ class Collector:
         if seconds is not None:
             metrics.flush_seconds.observe(seconds)
 
+    async def _fetch_keys(self, hours: Hours) -> None:
+        while True:
+            try:
+                pause = await asyncio.to_thread(hours.look)
+                self.packing.sealed_off = bool(hours.refusal())
+            except Exception as error:
+                log.error("keys_look_failed", **logs.describe(error))
+                pause = SITES_SECONDS
+            await asyncio.sleep(pause)
+
     async def _tick(self) -> None:
         due = time.monotonic()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.progress.mark()
+            if self.hours is not None:
+                self.packing.sealed_off = bool(self.hours.refusal())
             self.packing.tick(self.settings.collector_wait_seconds)
             watch = getattr(self.delivery, "watch", None)
             if watch is not None:

@@ -26,6 +26,7 @@ class Packet:
         "count",
         "exchanges",
         "flush",
+        "hour",
         "loaded",
         "opened_at",
         "partition",
@@ -48,6 +49,7 @@ class Packet:
         self.rows: list[Row] = []  # empty once the packet is closed
         self.seq = 0
         self.count = 0  # events, once it is closed
+        self.hour = 0  # to whose key it is sealed, once it is closed; 0 where it is not
         self.before = 0
         self.exchanges: list[Exchange] = []
         self.flush = 0
@@ -65,7 +67,7 @@ class Packet:
         head = header(value)
         packet = cls(partition, head.policy, b"", 0.0)
         packet.seq, packet.count, packet.before = head.seq, head.count, before
-        packet.value, packet.size = value, len(value)
+        packet.value, packet.size, packet.hour = value, len(value), head.key_id
         packet.spooled, packet.loaded, packet.place = True, True, place
         return packet
 

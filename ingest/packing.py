@@ -18,6 +18,7 @@ from time import monotonic
 from infra.service.logs import logger
 from ingest.delivery import Delivery, Record
 from ingest.exchange import Exchange
+from ingest.hours import Hours
 from ingest.line import Line, Packet
 from ingest.pace import Pace
 from ingest.reports import Books
@@ -59,13 +60,16 @@ class Packing:
         spool: Spool[Packet] | None = None,
         spool_after: float = 1.0,
         announce: Callable[[bytes, bytes], None] = lambda _version, _policies: None,
+        hours: Hours | None = None,
     ) -> None:
         """policy, policies: the version in force and its set, as `adopt` changes them. `stored(bytes, seconds)` is told
         of every packet that was acknowledged: its size, and how long it took (None for one from the spool).
         spool_after: seconds that a packet may wait for Kafka in memory. `announce(version, policies)` must see to it
-        that a policy set of an inherited spool is on `site.policies`, then call `publish`.
+        that a policy set of an inherited spool is on `site.policies`, then call `publish`. hours: to whose keys
+        packets are sealed; None: they are not.
         """
         self.waiting = 0  # bytes
+        self.sealed_off = False  # there is no key to seal with, so nothing may be taken
         self.unknown = 0  # events whose request was answered 503 although the packet is still tried
         self.policy = policy
         self._policies = policies
@@ -81,6 +85,7 @@ class Packing:
         self._spool = spool
         self._spool_after = spool_after
         self._announce = announce
+        self._hours = hours
         self.inheritance: dict[Log, Books] = {}  # of processes that are gone, whose spools are drained here
         self._loop = asyncio.get_running_loop()
         self._seq = [0] * partitions
@@ -100,6 +105,8 @@ class Packing:
     def full(self, more: int = 0) -> bool:
         """Whether no more may be taken; `more`: bytes that are being received."""
         waiting = self.waiting + more
+        if self.sealed_off:
+            return True
         return waiting >= self._memory_bytes or (self._scarce and waiting >= self._memory_bytes // SCARCE)
 
     def empty(self) -> bool:
@@ -251,7 +258,12 @@ class Packing:
         packet.count = len(rows)
         packet.before = self._events[partition]
         self._events[partition] += packet.count
-        packet.value = encode_rows(self._writer, packet.seq, ROUTING_VERSION, packet.policy, rows)
+        sealer = None
+        if self._hours is not None:
+            sealer = self._hours.sealer()
+            packet.hour = sealer.hour
+            self._hours.packed(packet.hour)
+        packet.value = encode_rows(self._writer, packet.seq, ROUTING_VERSION, packet.policy, rows, sealer, partition)
         self.waiting += len(packet.value) - packet.size - EVENT_OVERHEAD * packet.count
         packet.size = len(packet.value)
         self._lines[partition].closed.append(packet)
@@ -371,7 +383,10 @@ class Packing:
             self._loaded -= packet.size
         else:
             self.waiting -= packet.size
-        self._books_of(packet).acknowledged(partition, packet.seq, packet.before, packet.count)
+        books = self._books_of(packet)
+        books.acknowledged(partition, packet.seq, packet.before, packet.count)
+        if packet.hour and self._hours is not None and books is self._books:
+            self._hours.acknowledged(packet.hour)
         if packet.flush == self._flush:
             self._left -= 1
         if line.next() is not None:

@@ -9,14 +9,14 @@
     16     8    seq: rises by one per packet of a partition, without gaps, from 0
     24     4    count of events
     28     16   version of the policy set by which the collector judged the events
-    44     4    key id (0 when not sealed)
+    44     4    key id: the hour to whose public key the data key is wrapped (0 when not sealed)
     48     2    length of the wrapped key, which follows
     50     n    wrapped key
     50+n        body
 
-All numbers are little-endian. The body is a msgpack array of columns (`Body`), compressed, then sealed. The
-name of an event is (writer, partition, seq, index); the partition is the record's own and, once sealing is
-on, part of the authenticated data.
+All numbers are little-endian. The body is a msgpack array of columns (`Body`), compressed, then sealed
+(`schemas.sealing`). The name of an event is (writer, partition, seq, index); the partition is the record's own and,
+in a sealed packet, part of the authenticated data.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import zstandard
+
+from schemas.sealing import Sealer
 
 MAGIC = b"VSP\x01"
 HEADER = struct.Struct("<4sBBHQQI16sIH")
@@ -149,6 +151,21 @@ class BadPacket(ValueError):
     """The bytes are not a packet; the message says which part is wrong and holds nothing of the content."""
 
 
+class KeyDestroyed(BadPacket):
+    """The packet is sealed to an hour whose key is gone: nobody can ever read it."""
+
+
+class Opener(Protocol):
+    """Who opens sealed packets."""
+
+    def open(self, value: bytes, head: Header, partition: int) -> bytes:
+        """The compressed body of a sealed packet; raises BadPacket, KeyDestroyed, and what says that a key is awaited.
+
+        `partition`: of the record.
+        """
+        ...
+
+
 class Body(msgspec.Struct, array_like=True):
     """The columns as they lie in a packet; numbers are little-endian, of the widths of `Columns`."""
 
@@ -172,10 +189,19 @@ _compress = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_content_size=True).
 _own = threading.local()
 
 
-def encode_rows(writer: int, seq: int, routing: int, policy: bytes, rows: Sequence[tuple[Any, ...]]) -> bytes:
+def encode_rows(
+    writer: int,
+    seq: int,
+    routing: int,
+    policy: bytes,
+    rows: Sequence[tuple[Any, ...]],
+    sealer: Sealer | None = None,
+    partition: int = 0,
+) -> bytes:
     """The packet of these events (at least one), each a tuple of the fields of `Event` in its order.
 
-    A packet's bytes are made once: it keeps name and bytes through every retry.
+    A packet's bytes are made once: it keeps name and bytes through every retry. With a `sealer` it is sealed, for
+    `partition` alone.
     """
     (received, site, address, role, flags, agent, language, hints, query, repeat, items, index) = zip(
         *rows, strict=True
@@ -196,17 +222,31 @@ def encode_rows(writer: int, seq: int, routing: int, policy: bytes, rows: Sequen
             "\n".join(query),
         )
     )
-    head = HEADER.pack(MAGIC, CODEC_ZSTD, SEAL_NONE, routing, writer, seq, len(rows), policy, 0, 0)
-    return head + _compress(body)
+    if sealer is None:
+        head = HEADER.pack(MAGIC, CODEC_ZSTD, SEAL_NONE, routing, writer, seq, len(rows), policy, 0, 0)
+        return head + _compress(body)
+    wrapped = sealer.wrapped
+    fields = (MAGIC, CODEC_ZSTD, SEAL_AES_GCM, routing, writer, seq, len(rows), policy, sealer.hour, len(wrapped))
+    head = HEADER.pack(*fields) + wrapped
+    return head + sealer.seal(partition, seq, head, _compress(body))
 
 
 def _column(code: str, values: tuple[int, ...]) -> bytes:
     return struct.pack(f"<{len(values)}{code}", *values)
 
 
-def encode(writer: int, seq: int, routing: int, policy: bytes, events: Sequence[Event]) -> bytes:
-    """The packet of these events (at least one)."""
-    return encode_rows(writer, seq, routing, policy, [msgspec.structs.astuple(event) for event in events])
+def encode(
+    writer: int,
+    seq: int,
+    routing: int,
+    policy: bytes,
+    events: Sequence[Event],
+    sealer: Sealer | None = None,
+    partition: int = 0,
+) -> bytes:
+    """The packet of these events (at least one); see `encode_rows`."""
+    rows = [msgspec.structs.astuple(event) for event in events]
+    return encode_rows(writer, seq, routing, policy, rows, sealer, partition)
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
@@ -231,11 +271,19 @@ def header(value: bytes) -> Header:
     return Header(writer, seq, count, routing, policy, codec, seal, key_id, key)
 
 
-def body(value: bytes, head: Header) -> Body:
-    """The body of a packet whose header was read; raises BadPacket on anything that `encode` does not make."""
-    if head.seal != SEAL_NONE:
+def body(value: bytes, head: Header, opener: Opener | None = None, partition: int = 0) -> Body:
+    """The body of a packet whose header was read; raises BadPacket on anything that `encode` does not make.
+
+    A sealed one needs an `opener`, whose exceptions pass, and the partition of its record.
+    """
+    if head.seal == SEAL_NONE:
+        data: bytes = value[HEADER.size + len(head.wrapped_key) :]
+    elif head.seal != SEAL_AES_GCM:
         raise BadPacket(f"seal {head.seal} is not known")
-    data: bytes = value[HEADER.size + len(head.wrapped_key) :]
+    elif opener is None:
+        raise BadPacket("packet is sealed, and nobody here opens it")
+    else:
+        data = opener.open(value, head, partition)
     try:
         if head.codec == CODEC_ZSTD:
             if zstandard.frame_content_size(data) > BODY_LIMIT:
@@ -265,10 +313,10 @@ def body(value: bytes, head: Header) -> Body:
     return found
 
 
-def decode(value: bytes) -> tuple[Header, Columns]:
-    """Header and columns; raises BadPacket."""
+def decode(value: bytes, opener: Opener | None = None, partition: int = 0) -> tuple[Header, Columns]:
+    """Header and columns; raises BadPacket, and what `opener` raises."""
     head = header(value)
-    n, found = head.count, body(value, head)
+    n, found = head.count, body(value, head, opener, partition)
     return head, Columns(
         np.frombuffer(found.received_ms, "<i8"),
         np.frombuffer(found.site, "<u4"),

@@ -28,6 +28,7 @@ class Rejected(StrEnum):
     """The event could not be understood or processed."""
 
     BAD_PACKET = "bad_packet"  # the Kafka record is not a packet
+    KEY_DESTROYED = "key_destroyed"  # the packet came after the key that it is sealed to had died
     UNKNOWN_SITE = "unknown_site"  # the site is not in the policy that the packet names
     BAD_PARAMETER = "bad_parameter"  # a parameter that Matomo answers with 400, inside an accepted event
     INTERNAL_ERROR = "internal_error"  # a stage failed on this event alone

@@ -244,6 +244,7 @@ _SQL_TYPES = {
     MOMENT: "DateTime64(3, 'UTC')",
     DIGEST: "FixedString(16)",
     pa.binary(8): "FixedString(8)",
+    pa.binary(32): "FixedString(32)",
     pa.binary(): "String",
     pa.date32(): "Date",
     pa.int8(): "Int8",

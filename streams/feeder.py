@@ -39,7 +39,6 @@ SETTLE = 0.1  # seconds in which what was delivered before a partition was held 
 STILL = 10.0  # seconds without progress after which a partition is set back
 STUCK = 60.0  # seconds without progress after which the process is not alive; after twice as many it leaves
 RETRY_FIRST, RETRY_LAST = 1.0, 30.0  # seconds until a lost or waiting partition is tried again
-PREPARE = 300.0  # seconds between two fetches of secrets ahead of need
 
 T = TypeVar("T")
 
@@ -52,9 +51,18 @@ class Feeder:
     """Lives in the event loop. `fatal` is called, once, with what makes going on impossible; it does not return."""
 
     def __init__(
-        self, pipeline: Pipeline, topic: Topic, topic_id: UUID, fatal: Callable[[BaseException], None]
+        self,
+        pipeline: Pipeline,
+        topic: Topic,
+        topic_id: UUID,
+        fatal: Callable[[BaseException], None],
+        upkeep_seconds: float = 300.0,
     ) -> None:
-        """`topic` is for this object's own use: `topic_id` is the id of the pipeline's generation."""
+        """`topic` is for this object's own use: `topic_id` is the id of the pipeline's generation.
+
+        upkeep_seconds: between two fetches of secrets ahead of need, after which the pipeline tidies.
+        """
+        self._upkeep_seconds = upkeep_seconds
         self.pipeline = pipeline
         self._topic = topic
         self._topic_id = topic_id
@@ -255,9 +263,10 @@ class Feeder:
             if why := self._stuck(2 * STUCK):
                 raise Stuck(why)
             now = time.monotonic()
-            if now - prepared > PREPARE:
+            if now - prepared > self._upkeep_seconds:
                 prepared = now
                 await self._call(self.pipeline.prepare)
+                await self._call(self.pipeline.tidy)
             await self._retry(assigned, now)
             running = self.pipeline.running()
             for number in assigned & running.keys():

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import packets
-from schemas.packets import BadPacket, Body, Header, Repeat
-from schemas.reasons import Repeated
+from schemas.packets import BadPacket, Body, Header, KeyDestroyed, Repeat
+from schemas.reasons import Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import PacketKind
 from streams.caches import caches
@@ -50,6 +50,7 @@ class Packet:
     repeats_from_ms: int = 0
     first_row: int = 0
     count: int = 0
+    why: Rejected = Rejected.BAD_PACKET  # of a bad one
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def valid_times(received: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def gather(records: Sequence[Record], states: Mapping[int, PartitionState], lookups: Lookups) -> Gathered:
-    """Decode the records; raises PolicyMissing and PolicyUnusable."""
+    """Decode the records; raises PolicyMissing, PolicyUnusable and HourKeyMissing."""
     overlays: dict[int, Overlay] = {}
     out: list[Packet] = []
     row = 0
@@ -169,9 +170,10 @@ def _packet(record: Record, overlay: Overlay, lookups: Lookups) -> Packet:
         header = packets.header(record.value)
         if overlay.saw(header.writer, header.seq):
             return Packet(record, PacketKind.COPY, header, None, None)
-        body = packets.body(record.value, header)
-    except BadPacket:
-        return Packet(record, PacketKind.BAD, BAD_HEADER, None, None)
+        body = packets.body(record.value, header, lookups, record.partition)
+    except BadPacket as error:
+        why = Rejected.KEY_DESTROYED if isinstance(error, KeyDestroyed) else Rejected.BAD_PACKET
+        return Packet(record, PacketKind.BAD, BAD_HEADER, None, None, why=why)
     policies = lookups.policies(header.policy)
     overlay.see(header.writer, header.seq)
     return Packet(record, PacketKind.FIRST, header, body, policies)

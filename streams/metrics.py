@@ -22,6 +22,7 @@ masked = counter("worker_masked", "values", "Values that detectors masked", ["ki
 copies = counter("worker_copies", "packets", "Packets whose name was seen before")
 bad = counter("worker_bad", "packets", "Records that are no packet")
 lost = gauge("worker_lost", "offsets", "Offsets that left the log before they were stored", ["partition"])
+trimmed = counter("worker_trimmed", "offsets", "Offsets deleted from the log after they were stored")
 lag = gauge("worker_lag", "packets", "Packets in the log that are not stored yet", ["partition"])
 owned = gauge("worker_owned", "partitions", "Partitions that this worker owns")
 stopped = gauge("worker_stopped", "partitions", "Partitions stopped by an alarm", ["reason"])

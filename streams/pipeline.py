@@ -50,6 +50,7 @@ from streams.sink import ERRORS, Rows, Sink
 from streams.stored import Stored, read_back
 from streams.surroundings import RepeatsMissing, SiteKeyMissing, Surroundings, VisitsMissing
 from streams.topic_generations import KafkaError
+from streams.upkeep import Upkeep
 
 log = logger(__name__)
 
@@ -74,6 +75,7 @@ class Pipeline:
     lookups: Shelf
     patience: Patience = field(default_factory=Patience)
     same_topic: Callable[[], None] = lambda: None
+    upkeep: Upkeep | None = None
     partitions: dict[int, Partition] = field(default_factory=dict)
     ownership: Ownership = field(init=False)
     sink: Sink = field(init=False)
@@ -136,6 +138,23 @@ class Pipeline:
             self.lookups.prepare(maker)
         except (*ERRORS, KafkaError, VaultError) as error:
             log.warning("secrets_not_fetched", exc_info=error)
+
+    def tidy(self) -> None:
+        """Let go of what is stored and needed no more, and of keys when partition 0 is ours; tried again later.
+
+        Raises TopicReplaced.
+        """
+        if self.upkeep is None:
+            return
+        running = [p for p in self.partitions.values() if p.life is Life.RUNNING and p.claim is not None]
+        owned = {p.number: (p.claim, p.wanted) for p in running if p.claim is not None}
+        try:
+            self.same_topic()
+            self.upkeep.trim(self.ownership, owned)
+            if 0 in owned:
+                self.upkeep.destroy(self.ownership.condition([owned[0][0]]))
+        except (*ERRORS, KafkaError) as error:
+            log.warning("upkeep_failed", exc_info=error)
 
     def _keep_or_claim(self, mine: Sequence[Partition], starts: Mapping[int, int]) -> dict[int, int]:
         held = self.ownership.held([p.claim for p in mine if p.claim is not None and p.state is not None])

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import moments, packets, parameters
-from schemas.packets import BadPacket, Event, Header, Role
+from schemas.packets import BadPacket, Event, Header, KeyDestroyed, Role
 from schemas.privacy import Consent, LocalTime, Orders, Values, VisitorIds
 from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
@@ -173,10 +173,11 @@ def _record(
         seen = partition.seen.get(header.writer)
         copy = seen is not None and header.seq in seen
         if not copy:
-            header, columns = packets.decode(record.value)
-    except BadPacket:
+            header, columns = packets.decode(record.value, lookups, record.partition)
+    except BadPacket as error:
+        why = Rejected.KEY_DESTROYED if isinstance(error, KeyDestroyed) else Rejected.BAD_PACKET
         reject = {"writer": 0, "seq": record.offset, "index": 0, "site_id": 0, "field": ""}
-        reject |= {"received_at": max(0, min(LATEST_MS, record.appended_ms)), "reason": Rejected.BAD_PACKET}
+        reject |= {"received_at": max(0, min(LATEST_MS, record.appended_ms)), "reason": why}
         rejects.append(place | reject | {"size": len(record.value)})
         return
     name = {"writer": header.writer, "seq": header.seq}

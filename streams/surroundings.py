@@ -5,6 +5,7 @@ Surroundings             never the fault of an event: fetch, wait, process the b
 ├── PolicyUnusable       a policy is here, but this machine cannot apply it (time zone data too old)
 ├── SecretMissing        the secret of a calendar date is not here (yet)
 ├── SiteKeyMissing       the permanent key of a site is not here (yet)
+├── HourKeyMissing       the key that opens the packets of an hour is not here (yet)
 ├── RepeatsMissing       identities of late events must be looked up among the stored rows
 └── VisitsMissing        visits of late events must be looked up among the stored rows
 """
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple, Protocol
 
+from schemas.packets import Header
 from schemas.sites import PolicySet
 from streams.window import Run
 
@@ -123,8 +125,20 @@ class SiteKeyMissing(Surroundings):
         self.site = site
 
 
+class HourKeyMissing(Surroundings):
+    """`hour`: to which a packet is sealed and whose private key the vault must give."""
+
+    def __init__(self, hour: int) -> None:
+        super().__init__(f"the key of hour {hour} is not known here; fetch it from the vault")
+        self.hour = hour
+
+
 class Lookups(Protocol):
     """Look-ups in memory, filled by the shell; they never wait."""
+
+    def open(self, value: bytes, head: Header, partition: int) -> bytes:
+        """See `schemas.packets.Opener`; raises HourKeyMissing."""
+        ...
 
     def policies(self, version: bytes) -> PolicySet:
         """The policy set of this version; raises PolicyMissing."""

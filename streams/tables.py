@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.reasons import Excluded, Rejected, Repeated
+from schemas.reasons import Excluded, Repeated
 from schemas.tables import PacketKind
 from streams import masked, visits
 from streams.describe import Description
@@ -95,7 +95,7 @@ def rejects(
             size = min(len(packet.record.value), 2**32 - 1)
             at = packet.record.appended_ms
             name = (0, packet.record.partition, packet.record.offset, 0)
-            found.append((number, 0, _reject(packet, name, 0, at, Rejected.BAD_PACKET, "", size)))
+            found.append((number, 0, _reject(packet, name, 0, at, packet.why, "", size)))
     rows = gathered.rows
     for piece in pieces:
         for position in np.flatnonzero(piece.verdict).tolist():

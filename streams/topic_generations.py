@@ -6,7 +6,8 @@ before those of a later one, so each id gets the next generation. Of several row
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -61,6 +62,28 @@ class Topic:
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offset that the next record of each partition will get."""
         return self._offsets(partitions, OffsetSpec.LATEST)
+
+    def at(self, moment: datetime, partitions: Iterable[int]) -> dict[int, int]:
+        """The lowest offset of each partition that was appended at or after a moment; the end where there is none."""
+        numbers = list(partitions)
+        found = self._offsets(numbers, int(moment.timestamp() * 1000))
+        ends = self.ends(numbers) if any(offset < 0 for offset in found.values()) else {}
+        return {number: offset if offset >= 0 else ends[number] for number, offset in found.items()}
+
+    def committed(self, groups: Iterable[str], partitions: Iterable[int]) -> dict[tuple[str, int], int]:
+        """What consumer groups have committed, by group and partition; what never was is missing."""
+        wanted = [TopicPartition(self.name, partition) for partition in partitions]
+        found = self._ask().list_group_offsets(dict.fromkeys(groups, wanted))
+        return {
+            (group, tp.partition): known.offset
+            for group, offsets in found.items()
+            for tp, known in offsets.items()
+            if known.offset >= 0
+        }
+
+    def delete_below(self, offsets: Mapping[int, int]) -> None:
+        """Let the log of partitions begin at these offsets (Kafka's DeleteRecords)."""
+        self._ask().delete_records({TopicPartition(self.name, number): offset for number, offset in offsets.items()})
 
     def close(self) -> None:
         """Close the connection; the next question opens a new one."""

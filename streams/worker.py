@@ -14,6 +14,8 @@ import logging
 import os
 import sys
 import threading
+from datetime import timedelta
+from functools import partial
 from typing import NoReturn
 from uuid import UUID
 
@@ -22,7 +24,7 @@ from infra.service.health import AdminServer, Check, Health
 from infra.service.logs import configure, describe, logger
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
-from infra.service.vault import Vault, master_key
+from infra.service.vault import Vault, master_keys
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
 from streams.app import App, application
 from streams.feeder import Feeder
@@ -32,6 +34,7 @@ from streams.pipeline import Pipeline
 from streams.policies import Policies
 from streams.sink import ERRORS
 from streams.topic_generations import KafkaError, Topic, generation_of
+from streams.upkeep import Upkeep
 from streams.video_results import VideoResults
 
 log = logger(__name__)
@@ -66,10 +69,17 @@ def open_pipeline(settings: Settings, patience: Patience) -> tuple[Pipeline, UUI
     client = patience.insist("clickhouse", lambda: connect(settings), *ERRORS)
     topic_id = patience.insist("kafka", current, KafkaError, NoTopic)
     generation = patience.insist("clickhouse", lambda: generation_of(client, topic_id), *ERRORS)
-    shelf = Shelf(
-        Policies(settings.kafka, settings.topic(SITE_POLICIES)), Vault(client, master_key(settings.master_key))
+    vault = Vault(client, partial(master_keys, settings.master_key), kept=settings.secrets_kept)
+    shelf = Shelf(Policies(settings.kafka, settings.topic(SITE_POLICIES)), vault, name)
+    upkeep = Upkeep(
+        client,
+        Topic(settings.kafka, name),
+        generation,
+        partitions=settings.events_partitions,
+        margin=timedelta(hours=settings.raw_margin_hours),
+        readers=settings.other_readers,
     )
-    pipeline = Pipeline(client, name, generation, shelf, patience, lambda: topic.expect(topic_id))
+    pipeline = Pipeline(client, name, generation, shelf, patience, lambda: topic.expect(topic_id), upkeep)
     return pipeline, topic_id
 
 
@@ -103,7 +113,9 @@ async def _events(
         pipeline, topic_id = await opening
     except Stopping:
         return
-    feeder = Feeder(pipeline, Topic(settings.kafka, settings.topic(EVENTS_RAW)), topic_id, leave)
+    feeder = Feeder(
+        pipeline, Topic(settings.kafka, settings.topic(EVENTS_RAW)), topic_id, leave, settings.upkeep_seconds
+    )
     app = application(settings, feeder)
     health.live, health.ready = _first(feeder.alive, videos.alive), _first(feeder.ready, videos.ready)
     feeder.start()

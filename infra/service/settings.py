@@ -8,6 +8,7 @@ so on.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ class Settings(BaseSettings):
     replication_factor: int = Field(1, ge=1, description="replicas of every topic")
     min_insync_replicas: int = Field(1, ge=1, description="replicas that must have a record before it counts")
     raw_retention_hours: int = Field(168, ge=1, description="hard limit of personal data in events.raw, in hours")
+
+    raw_margin_hours: float = Field(
+        6.0, ge=0, description="how long events.raw keeps what is stored already, for a replay; then it is deleted"
+    )
+    raw_readers: str = Field(
+        "",
+        description="consumer groups of other readers of events.raw (a backup, a second deployment), comma between; "
+        "what they have not committed is not deleted before raw_retention_hours",
+    )
 
     # ClickHouse
     clickhouse_url: str | None = Field(
@@ -136,10 +146,18 @@ class Settings(BaseSettings):
     collector_spool_after_seconds: float = Field(
         1.0, gt=0, description="time without Kafka's acknowledgement after which a packet goes into the spool"
     )
+    collector_seal: bool = Field(
+        True,
+        description="seal packets to the key of their hour, so that disks of the broker and the spool cannot be read "
+        "once it is destroyed",
+    )
     collector_stop_seconds: float = Field(15.0, gt=0, description="deadline of an orderly stop")
 
     # Stream worker
     worker_admin_port: int = Field(8091, ge=1, le=65535, description="port of its /livez, /readyz, /metrics")
+    upkeep_seconds: float = Field(
+        300.0, gt=0, description="between two times that a worker fetches keys, trims events.raw and lets keys die"
+    )
     worker_processes: int = Field(1, ge=1, le=64, description="stream workers that share the partitions")
 
     # Video API
@@ -264,6 +282,16 @@ class Settings(BaseSettings):
         if self.collector_delivery_seconds < self.collector_request_seconds:
             raise ValueError("collector_delivery_seconds is less than collector_request_seconds")
         return self
+
+    @property
+    def other_readers(self) -> list[str]:
+        """Consumer groups of other readers of events.raw."""
+        return [name.strip() for name in self.raw_readers.split(",") if name.strip()]
+
+    @property
+    def secrets_kept(self) -> timedelta:
+        """The hard limit of a secret's life, from its day or hour on: that of raw data, a spool's, and a margin."""
+        return timedelta(hours=self.raw_retention_hours + 48, seconds=self.collector_spool_seconds)
 
     @property
     def sites(self) -> Path:

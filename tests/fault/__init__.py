@@ -10,6 +10,7 @@ from tests.fault.inherit import Inherit
 from tests.fault.kill import Kill
 from tests.fault.link import Cut
 from tests.fault.pause import Pause
+from tests.fault.privacy import PrivacyKill
 from tests.fault.rebalance import Rebalance
 from tests.fault.zombie import Zombie
 
@@ -18,7 +19,7 @@ _EACH: tuple[Fault, ...] = (Kill(), Pause(), Zombie(), Rebalance(), BrokerAway()
 _COLLECTOR: tuple[Fault, ...] = (Kill(("collector", "kafka")), Inherit(), Cut(), BrokerAway(), FullDisk())
 # What an accepted video goes through; every third one is damaged.
 _MEDIA: tuple[Fault, ...] = (Kill(("media",)), KillDecoder(), Pause(("media",)), Kill(("kafka", "videos")))
-FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:])} | {
+FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:], PrivacyKill())} | {
     "collector": _COLLECTOR,
     "media": _MEDIA,
     "all": (*_EACH, *_COLLECTOR[1:3], _COLLECTOR[4]),

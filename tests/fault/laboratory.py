@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from infra.books import settle
 from infra.demo import SITES, database
@@ -62,7 +63,8 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
     """Do one run in an empty folder; the stack and the load are gone when this returns, however it returns."""
     began = time.monotonic()
     with_videos = any(kind in VIDEO_ROLES for fault in faults for kind in fault.kinds)
-    settings = _settings(folder / "state", workers=max(fault.workers for fault in faults))
+    own = {name: value for fault in faults for name, value in getattr(fault, "settings", {}).items()}
+    settings = _settings(folder / "state", workers=max(fault.workers for fault in faults), **own)
     write_sites(settings.sites, SITES)
     roles = (*EVENT_ROLES, *(VIDEO_ROLES if with_videos else ()))
     with ExitStack() as cleanup:
@@ -169,9 +171,9 @@ def _through(part: Part, servers: str) -> Part:
     return replace(part, environment={**part.environment, PREFIX + "KAFKA": servers})
 
 
-def _settings(state: Path, workers: int) -> Settings:
+def _settings(state: Path, workers: int, **own: Any) -> Settings:
     """Free ports for every part; those of a second worker follow from the first one's and may be taken."""
     while True:
-        settings = isolated(state, worker_processes=workers)
+        settings = isolated(state, worker_processes=workers, **own)
         if not taken(port for part in parts(settings) for port in part.ports):
             return settings

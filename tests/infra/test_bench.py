@@ -55,7 +55,19 @@ def result(*settings: Setting, unit: str = "events per CPU second") -> Result:
 
 
 def test_all_benchmarks_are_there() -> None:
-    wanted = {"collector", "bulk", "pipeline", "sink", "latency", "rebuild", "memory", "queries", "privacy", "detect"}
+    wanted = {
+        "collector",
+        "bulk",
+        "pipeline",
+        "sink",
+        "latency",
+        "rebuild",
+        "memory",
+        "queries",
+        "privacy",
+        "detect",
+        "seal",
+    }
     assert wanted <= set(benchmarks.names())
     for name in benchmarks.names():
         assert benchmarks.load(name).rounds >= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,12 @@ import pytest
 from infra import migrate
 from infra.service.clickhouse import Client, connect
 from infra.service.settings import Settings
-from infra.service.vault import SecretMissing, Vault, VaultError, master_key
+from infra.service.vault import SecretMissing, Vault, VaultError, master_keys
 
 TODAY = date(2026, 3, 1)
-KEY, OTHER = bytes(32), bytes(31) + b"\1"
+NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+THIS = int(NOW.timestamp()) // 3600
+KEY, OTHER = [bytes(32)], [bytes(31) + b"\1"]
 
 
 @pytest.fixture
@@ -26,9 +28,9 @@ def client(settings: Settings) -> Client:
 
 def test_secrets_are_made_once_and_read_by_all(client: Client) -> None:
     maker, reader = Vault(client, KEY), Vault(client, KEY)
-    assert maker.make(today=TODAY, sites=(7,)) == 6
-    assert maker.make(today=TODAY, sites=(7,)) == 0
-    assert maker.make(today=TODAY + timedelta(days=1)) == 1
+    assert maker.make(now=NOW, sites=(7,), hours=2) == 9
+    assert maker.make(now=NOW, sites=(7,), hours=2) == 0
+    assert maker.make(now=NOW + timedelta(days=1), hours=0) == 2
     reader.refresh()
     days = [TODAY + timedelta(days=n) for n in range(-1, 5)]
     assert [reader.day_secret(day) for day in days] == [maker.day_secret(day) for day in days]
@@ -39,31 +41,32 @@ def test_secrets_are_made_once_and_read_by_all(client: Client) -> None:
 
 def test_nothing_is_stored_bare(client: Client) -> None:
     vault = Vault(client, KEY)
-    vault.make(today=TODAY)
-    rows = client.query("SELECT wrapped FROM vault_secrets", column_formats={"wrapped": "bytes"}).result_rows
+    vault.make(now=NOW, hours=2)
+    rows = client.query("SELECT wrapped FROM vault_keys", column_formats={"wrapped": "bytes"}).result_rows
     secrets = [vault.day_secret(TODAY + timedelta(days=n)) for n in range(-1, 4)]
-    assert len(rows) == 5
+    secrets += [vault.hour_keys(THIS + n)[0] for n in range(3)]
+    assert len(rows) == len(secrets) == 8
     assert not any(secret in bytes(wrapped) for (wrapped,) in rows for secret in secrets)
 
 
 def test_a_maker_that_lost_its_place_makes_nothing(client: Client) -> None:
     vault = Vault(client, KEY)
-    assert vault.make(today=TODAY, condition="1 = 0") == 0
+    assert vault.make(now=NOW, hours=2, condition="1 = 0") == 0
     with pytest.raises(SecretMissing):
         vault.day_secret(TODAY)
 
 
 def test_another_master_key_is_named_and_opens_nothing(client: Client) -> None:
-    Vault(client, KEY).make(today=TODAY)
+    Vault(client, KEY).make(now=NOW, hours=2)
     with pytest.raises(VaultError, match="another master key"):
         Vault(client, OTHER).refresh()
 
 
 def test_a_secret_moved_to_another_name_does_not_open(client: Client) -> None:
-    Vault(client, KEY).make(today=TODAY)
+    Vault(client, KEY).make(now=NOW, hours=2)
     client.command(
-        "INSERT INTO vault_secrets (kind, name, wrapped, master, expires) "
-        "SELECT kind, '2030-01-01', wrapped, master, expires FROM vault_secrets LIMIT 1"
+        "INSERT INTO vault_keys (kind, name, wrapped, master, expires) "
+        "SELECT kind, '2030-01-01', wrapped, master, expires FROM vault_keys WHERE kind = 'day' LIMIT 1"
     )
     with pytest.raises(VaultError, match="does not open"):
         Vault(client, KEY).refresh()
@@ -72,11 +75,11 @@ def test_a_secret_moved_to_another_name_does_not_open(client: Client) -> None:
 def test_master_key_file(tmp_path: Path) -> None:
     path = tmp_path / "state" / "master.key"
     with pytest.raises(VaultError, match=r"master\.key.*migrate"):
-        master_key(path)
-    key = master_key(path, make=True)
+        master_keys(path)
+    (key,) = master_keys(path, make=True)
     assert (len(key), stat.S_IMODE(path.stat().st_mode)) == (32, 0o600)
-    assert master_key(path, make=True) == key
+    assert master_keys(path, make=True) == [key]
     assert list(path.parent.iterdir()) == [path]
     path.write_text("abc")
     with pytest.raises(VaultError, match="64 hex digits"):
-        master_key(path)
+        master_keys(path)

@@ -141,7 +141,7 @@ async def running(folder: Path, **overrides: Any) -> AsyncIterator[Running]:
         state=folder,
         sites_dir=write_sites(folder / "sites.d", 1, 2, 3),
         collector_port=free(1)[0],
-        **overrides,
+        **{"collector_seal": False, **overrides},
     )
     made: list[MemoryDelivery] = []
 

@@ -16,6 +16,7 @@ from infra.service.settings import Settings
 from schemas import parameters
 from schemas.packets import Columns, Event, Header, decode
 from schemas.topics import EVENTS_RAW
+from tests.opening import opener_of
 
 SITES = (1, 2, 3, 4, 5)
 SECONDS = 60.0  # longest wait of a test for anything
@@ -79,8 +80,10 @@ def records(settings: Settings, topic: str) -> list[tuple[int, bytes | None, byt
 
 def read_log(settings: Settings) -> Log:
     log = Log()
+    opener = opener_of(settings)
     for partition, _, value in records(settings, EVENTS_RAW):
-        head, columns = decode(value)
+        head, columns = decode(value, opener, partition)
+        assert head.seal
         log.packets[head.writer, partition].append((head, columns))
     return log
 

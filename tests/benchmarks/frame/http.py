@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from infra.local.ports import free
 from tests.benchmarks.frame import BenchmarkError, Frame
 from tests.benchmarks.frame.events import Tracked
 from tests.benchmarks.frame.kafka import Topic
+from tests.benchmarks.frame.keys import write_keys
 from tests.benchmarks.frame.laboratory import Laboratory, Process, laboratory, python
 from tests.benchmarks.frame.result import Result, Setting
 from tests.benchmarks.frame.rounds import Sample, interleaved
@@ -27,7 +28,7 @@ PEER = "tests.benchmarks.peers.granian_empty:app"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """events: in each request. discard: the peer reads the body. settings: numbers of connections."""
+    """events: in each request. discard: the peer reads the body. connections: their numbers. peer: if not Granian."""
 
     name: str
     unit: str
@@ -37,6 +38,7 @@ class Comparison:
     connections: Sequence[int]
     events: int = 1
     discard: bool = False
+    peer: Callable[[Laboratory], AbstractContextManager[tuple[Process, int]]] | None = None
 
 
 @dataclass(slots=True)
@@ -76,9 +78,10 @@ def compare(frame: Frame, wanted: Comparison) -> Result:
     with laboratory(frame, ["kafka"], collector_memory_bytes=1 << 30) as lab:
         write_sites(lab.settings.sites, range(1, SITES + 1))
         topics.ensure(lab.settings)
+        write_keys(lab.settings)
         with (
             lab.part("collector") as collector,
-            peer(lab, wanted.discard) as (reference, reference_port),
+            wanted.peer(lab) if wanted.peer else peer(lab, wanted.discard) as (reference, reference_port),
             closing(Topic(lab.settings)) as topic,
         ):
             books = Books(topic)
@@ -150,6 +153,19 @@ def peer(lab: Laboratory, discard: bool) -> Iterator[tuple[Process, int]]:
     environment = {"DISCARD": "1" if discard else "0"}
     with lab.running("granian", command, partial(answers, port), environment=environment) as process:
         yield process, port
+
+
+@contextmanager
+def unsealed(lab: Laboratory) -> Iterator[tuple[Process, int]]:
+    """A second collector on the same broker, which does not seal; and its port."""
+    state = lab.settings.state / "unsealed"
+    state.mkdir()
+    ports = dict(zip(("collector_port", "collector_admin_port"), free(2), strict=True))
+    apart = {"state": state, "sites_dir": lab.settings.sites, "topic_prefix": "unsealed.", "collector_seal": False}
+    settings = lab.settings.model_copy(update={**apart, **ports})
+    topics.ensure(settings)
+    with lab.part("collector", settings) as process:
+        yield process, settings.collector_port
 
 
 def answers(port: int) -> str:

@@ -19,7 +19,7 @@ import faust
 
 from infra.service.clickhouse import connect
 from infra.service.settings import load_settings
-from infra.service.vault import Vault, master_key
+from infra.service.vault import Vault, master_keys
 from schemas import parameters
 from schemas.packets import MAPPED_IPV4, Event
 from schemas.sites import load_sites
@@ -54,7 +54,7 @@ class Visit:
 
 settings = load_settings()
 client = connect(settings)
-vault = Vault(client, master_key(settings.master_key))
+vault = Vault(client, master_keys(settings.master_key))
 vault.refresh()
 policies = load_sites(settings.sites).policies
 progress = Path(os.environ["PROGRESS"])

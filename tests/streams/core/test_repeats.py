@@ -307,7 +307,7 @@ class Fetching(World):
 
     def __init__(self) -> None:
         super().__init__({VERSION: POLICIES})
-        self.shelf = Shelf(None, None)  # type: ignore[arg-type]
+        self.shelf = Shelf(None, None, "events.raw")  # type: ignore[arg-type]
         self.fetched: list[tuple[Asked, ...]] = []
 
     def identities(self, asked: Any) -> list[Run]:
@@ -391,7 +391,7 @@ def test_a_visit_rule_that_fails_leaves_the_judgement_of_repeats_as_it_is(monkey
 
 
 def test_answers_of_one_place_add_up_and_those_of_an_earlier_one_are_let_go() -> None:
-    shelf = Shelf(None, None)  # type: ignore[arg-type]
+    shelf = Shelf(None, None, "events.raw")  # type: ignore[arg-type]
     empty = Run._make(np.zeros(0, kind) for kind in (np.uint64, np.uint64, np.int64))
     first = Asked(0, 1, 5, frozenset([1]), frozenset([10]), 0, 50)
     second = Asked(0, 1, 5, frozenset([2]), frozenset([20]), 30, 90)

@@ -8,7 +8,7 @@ import pytest
 
 from infra.service.clickhouse import Client, connect
 from infra.service.settings import Settings
-from infra.service.vault import Vault, master_key
+from infra.service.vault import Vault, master_keys
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
 from streams.lookups import Shelf
 from streams.pipeline import Pipeline
@@ -40,8 +40,8 @@ def make_pipeline(world: Settings) -> Iterator[MakePipeline]:
     def make() -> Pipeline:
         opened = connect(world)
         clients.append(opened)
-        vault = Vault(opened, master_key(world.master_key))
-        shelf = Shelf(Policies(world.kafka, world.topic(SITE_POLICIES)), vault)
+        vault = Vault(opened, master_keys(world.master_key))
+        shelf = Shelf(Policies(world.kafka, world.topic(SITE_POLICIES)), vault, world.topic(EVENTS_RAW))
         return Pipeline(opened, world.topic(EVENTS_RAW), 1, shelf)
 
     yield make

@@ -38,7 +38,7 @@ def test_a_sites_key_is_made_by_the_owner_of_partition_0_and_what_is_kept_is_sto
     assert "permanent key" in pipeline.partitions[1].why
     owner.assign({0: 0})
     owner.prepare()
-    made = client.query("SELECT name FROM vault_secrets WHERE kind = 'site'").result_rows
+    made = client.query("SELECT name FROM vault_keys WHERE kind = 'site'").result_rows
     assert [name for (name,) in made] == ["1"]  # site 4 keeps nothing under a lasting key
     pipeline.resume([1])
     assert pipeline.run(records).done == {1: 1}
