@@ -1,64 +1,121 @@
 """Frame choice: which of a few frames makes the poster. The same for every engine, and the same frame every time.
 
-A frame is judged on a small sRGB picture of it. It is vetoed when it is black, white or flat; of the others the one
-with the highest score wins, the earliest on a tie:
+Candidates lie all over the video. Each is judged on a small sRGB picture of it. It is vetoed when it is black, white,
+flat or blurred, or in the middle of a transition; of the others the one with the highest score wins, the earliest on a
+tie:
 
-    score = detail / 8 + sharpness + colourfulness / 2
+    score = detail / 8 + sharpness + colourfulness / 2 + typicality / 2
 
 detail          entropy of the lightness histogram, bits (0 to 8): low for fades, credits and fog
 sharpness       variance of the Laplacian on a logarithmic scale, 1 at SHARP: low for motion blur
 colourfulness   Hasler and Suesstrunk's measure (2003), 1 at COLOURFUL
+typicality      what its histogram has in common with the mean of all candidates', 0 to 1: FFmpeg's thumbnail filter
+                looks at nothing else
 
-All measures are absolute, so the best one can be kept as frames go by. When every frame is vetoed, the highest score of
-them all still wins: a film of a black room has a poster.
+The first three are absolute. When every frame is vetoed, the highest score of them all still wins: a film of a black
+room has a poster.
+
+Whether a frame is in a transition shows in what follows: a fade or a dissolve changes all pixels at an even pace, so
+that the picture halfway is the mean of both ends, which motion does not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from gpu_workers.colour import luma
+from schemas.outputs import Score
 
 WIDTH = 128  # pixels, of the picture that is judged
-CANDIDATES = 12
+CANDIDATES = 16
 FIRST, LAST = 0.05, 0.95  # of the duration, where candidates lie: neither titles nor credits
 
 BLACK, WHITE = 24.0, 238.0  # mean lightness, of 255
 FLAT = 2.0  # bits
+BLURRED = 12.0  # variance of the Laplacian, of 255 squared
 SHARP = 2000.0  # variance of the Laplacian
 COLOURFUL = 100.0
+BINS = 16  # of each component's histogram
+
+LOOK = 0.1  # seconds between the three pictures that show a transition
+CHANGES = 3.0  # mean difference of lightness in twice that time, of 255
+EVEN = 0.2  # of it, by which the one in the middle may be off
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A frame's measures; `vetoed` says why it makes no poster, "" that it may."""
+class Candidate(msgspec.Struct, frozen=True):
+    """A frame that was judged. `histogram` has the share of pixels in each bin, component by component."""
 
-    value: float
-    vetoed: str
-    detail: float
-    sharpness: float
-    colourfulness: float
-
-    @property
-    def order(self) -> tuple[bool, float]:
-        """Sorts scores, the best last."""
-        return not self.vetoed, round(self.value, 6)
+    time: float
+    score: Score
+    histogram: npt.NDArray[np.float64]
 
 
-def score(picture: npt.NDArray[np.uint8]) -> Score:
-    """Judges a small sRGB picture (height, width, 3)."""
+def judge(time: float, picture: npt.NDArray[np.uint8]) -> Candidate:
+    """Judges a small sRGB picture (height, width, 3) of the frame at `time`. Its typicality is not known yet."""
     light = luma(picture)
     histogram = np.bincount(np.clip(light, 0, 255).astype(np.uint8).ravel(), minlength=256) / light.size
     present = histogram[histogram > 0]
     detail = float(-(present * np.log2(present)).sum())
-    sharpness = min(1.0, float(np.log1p(_laplacian(light)) / np.log1p(SHARP)))
+    edges = _laplacian(light)
+    sharpness = min(1.0, float(np.log1p(edges) / np.log1p(SHARP)))
     colourfulness = min(1.0, _colourfulness(picture) / COLOURFUL)
     mean = float(light.mean())
-    vetoed = "black" if mean < BLACK else "white" if mean > WHITE else "flat" if detail < FLAT else ""
-    return Score(detail / 8 + sharpness + colourfulness / 2, vetoed, detail, sharpness, colourfulness)
+    vetoes = {"black": mean < BLACK, "white": mean > WHITE, "flat": detail < FLAT, "blurred": edges < BLURRED}
+    score = Score(
+        value=detail / 8 + sharpness + colourfulness / 2,
+        vetoed=next((why for why, is_so in vetoes.items() if is_so), ""),
+        detail=detail,
+        sharpness=sharpness,
+        colourfulness=colourfulness,
+        typicality=0.0,
+    )
+    shades = picture.reshape(-1, 3) // (256 // BINS)
+    counts = [np.bincount(shades[:, plane], minlength=BINS) / len(shades) for plane in range(3)]
+    return Candidate(time, score, np.concatenate(counts))
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with their typicality, the best first."""
+    if not candidates:
+        return []
+    mean = np.mean([candidate.histogram for candidate in candidates], axis=0)
+    found = []
+    for candidate in candidates:
+        typicality = 1 - float(np.abs(candidate.histogram - mean).sum()) / 6
+        score = msgspec.structs.replace(
+            candidate.score, typicality=typicality, value=candidate.score.value + typicality / 2
+        )
+        found.append(msgspec.structs.replace(candidate, score=score))
+    return sorted(found, key=lambda one: (bool(one.score.vetoed), -round(one.score.value, 6), one.time))
+
+
+def vetoed(candidate: Candidate) -> Candidate:
+    """The candidate, said to be in a transition unless there is another veto."""
+    why = candidate.score.vetoed or "transition"
+    return msgspec.structs.replace(candidate, score=msgspec.structs.replace(candidate.score, vetoed=why))
+
+
+def transition(pictures: Sequence[npt.NDArray[np.uint8]]) -> bool:
+    """Whether three small pictures, LOOK apart, are of a fade or a dissolve."""
+    first, middle, last = (luma(picture) for picture in pictures)
+    change = float(np.abs(last - first).mean())
+    return change > CHANGES and float(np.abs(middle - (first + last) / 2).mean()) < EVEN * change
+
+
+def rounded(score: Score) -> Score:
+    """As it is told."""
+    return Score(
+        round(score.value, 4),
+        score.vetoed,
+        round(score.detail, 4),
+        round(score.sharpness, 4),
+        round(score.colourfulness, 4),
+        round(score.typicality, 4),
+    )
 
 
 def times(duration: float) -> list[float]:

@@ -46,6 +46,7 @@ class Frames:
     least: Size = (2, 2)  # what the small ones must have at least
     keys_only: bool = False
     zero: float = 0.0  # seconds, timestamp from which times are counted
+    shown: tuple[float, ...] = ()  # times of all frames, where they are known
 
     @property
     def halvings(self) -> list[Size]:
@@ -94,7 +95,7 @@ def frames(program: str, source: str, wanted: Frames, chain: Chain, device: int)
     streams = [
         _reduced(
             (picture if copies is None else copies[number])
-            .filter("select", chosen(times, wanted.zero))
+            .filter("select", chosen(times, wanted.zero, wanted.shown))
             .filter("setpts", f"PTS-({wanted.zero:.6f})/TB"),
             sizes,
             wanted,
@@ -107,10 +108,18 @@ def frames(program: str, source: str, wanted: Frames, chain: Chain, device: int)
     return _command(output, program, chain, device)
 
 
-def chosen(times: Sequence[float], zero: float = 0.0) -> str:
-    """The expression of the select filter for the frames shown at these times, counted from timestamp `zero`."""
-    stamps = (time + zero for time in times)
-    return "+".join(f"between(t,{stamp - TOLERANCE:.6f},{stamp + TOLERANCE:.6f})" for stamp in stamps)
+def chosen(times: Sequence[float], zero: float = 0.0, shown: Sequence[float] = ()) -> str:
+    """The expression of the select filter for the frames shown at these times, which rise, counted from timestamp
+    `zero`. Frames that follow one another, among all that are `shown`, are named by the first and the last."""
+    number = {time: place for place, time in enumerate(shown)}
+    spans: list[tuple[float, float]] = []
+    for time in times:
+        place = number.get(time)
+        if spans and place and shown[place - 1] == spans[-1][1]:
+            spans[-1] = spans[-1][0], time
+        else:
+            spans.append((time, time))
+    return "+".join(f"between(t,{first + zero - TOLERANCE:.6f},{last + zero + TOLERANCE:.6f})" for first, last in spans)
 
 
 def classic(

@@ -13,7 +13,9 @@ import os
 import shutil
 import signal
 import subprocess
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import av
@@ -27,7 +29,7 @@ from gpu_workers.command import Chain, Frames
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Size
 from gpu_workers.pictures import FULL, LIMITED, colour_of, filtered, one_field, stored
-from gpu_workers.video import Shot, Video
+from gpu_workers.video import Shot, Timeline, Video
 from schemas.videos import Reason
 
 # Codecs with a decoder in NVDEC (NVIDIA Video Codec SDK); whether this GPU has it shows when it is used.
@@ -55,6 +57,8 @@ class CommandVideo:
     def __init__(self, video: Video, descriptor: int, chain: Chain, device: int = 0) -> None:
         if stored(video.first.frame).is_rgb:
             raise Failure(Reason.UNSUPPORTED_CODEC, "the command line makes no pictures of video in RGB")
+        if any(component.is_alpha for component in stored(video.first.frame).components):
+            raise Failure(Reason.UNSUPPORTED_CODEC, "the command line makes no pictures of transparent video")
         if chain is Chain.DECODE and video.source.codec not in NVDEC:
             raise Failure(Reason.UNSUPPORTED_CODEC, f"no GPU decodes {video.source.codec}")
         self._video = video
@@ -63,11 +67,13 @@ class CommandVideo:
         self._device = device
         self._deep = colour_of(video.first.frame).bits > 8
 
-    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]:
+    def frames(
+        self, wanted: Sequence[float], small: Mapping[float, Size], exact: AbstractSet[float] = frozenset()
+    ) -> Iterator[tuple[float, Shot]]:
         """As `Video.frames`; frames for a time in `small` may be reduced, but not below that size (as shown)."""
-        timeline = self._video.timeline(wanted)
-        at = {time: found for time in wanted if (found := timeline.at(time)) is not None}
-        asked = self._asked({time: small[time] for time in at if time in small}, at, set(timeline.keys))
+        timeline = self._video.timeline([time for time in wanted if time not in exact])
+        at = {time: found for time in wanted if (found := timeline.at(time, exact=time in exact)) is not None}
+        asked = self._asked({time: small[time] for time in at if time in small}, at, timeline)
         store: dict[tuple[int, float], Shot] = {}
         reading = self._read(asked)
         for time, found in at.items():
@@ -79,7 +85,7 @@ class CommandVideo:
                 yield time, store[key]
                 store = {kept: shot for kept, shot in store.items() if kept[0] != stream or kept[1] >= found}
 
-    def _asked(self, small: Mapping[float, Size], at: Mapping[float, float], keys: set[float]) -> Frames:
+    def _asked(self, small: Mapping[float, Size], at: Mapping[float, float], timeline: Timeline) -> Frames:
         first = self._video.first.frame
         sizes = [(height, width) if self._video.turn.swaps else (width, height) for width, height in small.values()]
         # Four times what is needed: what is left is shrunk as on every engine, and hides how the GPU did its part.
@@ -92,7 +98,8 @@ class CommandVideo:
             full=tuple(sorted({at[time] for time in at if time not in small})),
             small=tuple(sorted({at[time] for time in small})),
             least=least,
-            keys_only=all(found in keys for found in at.values()),
+            keys_only=set(timeline.keys).issuperset(at.values()),
+            shown=timeline.shown,
             zero=self._video.zero,
         )
         # One field of an interlaced frame is taken when the picture is made; halved, the two are mixed for good.
@@ -111,7 +118,7 @@ class CommandVideo:
         with Running(arguments, (self._descriptor,)) as running:
             for number, frame in running.frames():
                 stream = streams[number]
-                time = min(times[stream], key=lambda time: abs(time - frame.time))
+                time = _nearest(times[stream], frame.time or 0.0)
                 self._last = Shot(time, self._meaning(frame))
                 yield stream, time
 
@@ -170,6 +177,12 @@ class Running:
         tail = self._process.stderr.read()[-TAIL:].decode(errors="replace")
         if status := self._process.wait():
             raise CommandFailed(status, tail)
+
+
+def _nearest(times: Sequence[float], time: float) -> float:
+    """Of rising times the one nearest to `time`."""
+    place = bisect_left(times, time)
+    return min(times[max(0, place - 1) : place + 1], key=lambda one: abs(one - time))
 
 
 def _die_with_parent() -> None:

@@ -35,12 +35,14 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Either `made` or a reason. `trace` says where an error that was not foreseen came from, without its message."""
+    """Either `made` or a reason; `tail` as in Failure. `trace` says where an error that was not foreseen came from,
+    without its message."""
 
     made: Made | None = None
     reason: Reason | None = None
     detail: str = ""
     trace: tuple[str, ...] = ()
+    tail: str = ""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -57,7 +59,7 @@ def answer(request: Request) -> Answer:
     try:
         return Answer(made=make(request.task))
     except Failure as failure:
-        return Answer(reason=failure.reason, detail=failure.detail)
+        return Answer(reason=failure.reason, detail=failure.detail, tail=failure.tail)
     except MemoryError:
         return Answer(reason=Reason.MEMORY_LIMIT, detail="there is not enough memory for it")
     except Exception as error:

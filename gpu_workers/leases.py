@@ -4,7 +4,9 @@ The order, which the code keeps:
 1. Take one record; all partitions are paused, and polling goes on, so that the group does not take the worker for dead.
 2. Say in the group's offsets that attempt n at this record has begun: the record's own offset is committed with
    `attempt=n` as its metadata. So a worker that dies takes its attempt with it, and a job that kills every worker ends.
-3. Tell `running`, do the work in the decoder's process, write the outputs whole, then the file that says so.
+3. Tell `running`, do the work in the decoder's process, write the outputs whole, then the file that says so. Where the
+   decoder crashed, the next attempt takes the command line; a job that fails there too is quarantined: no third one.
+   A job that has failed goes to `video.dead`, with the reason, the engine and ffmpeg's last words.
 4. Tell `done` or `failed` and wait for the broker's acknowledgement.
 5. Commit the next offset.
 Whatever is cut off between two steps is done again under the same names: at least once, with the same outcome. A job
@@ -32,7 +34,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import KafkaError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
-from gpu_workers import metrics
+from gpu_workers import metrics, outcomes
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import limits_of
 from gpu_workers.reports import Reporter
@@ -46,18 +48,15 @@ from infra.service.settings import Settings
 from infra.service.storage import storage
 from schemas.topics import VIDEO_JOBS
 from schemas.videos import (
-    RECORD,
     RETRIED,
-    SITE_HEADER,
-    Fetched,
+    DeadLetter,
+    Engine,
     Job,
     Reason,
     Result,
     State,
     decode_job,
-    decode_result,
     deleted_key,
-    encode,
     is_id,
     output_key,
     upload_key,
@@ -75,6 +74,7 @@ BACK_OFF = (1.0, 5.0, 15.0)  # seconds before the second, third, ... attempt
 KAFKA_AGAIN = 1.0  # seconds before a call of Kafka that failed is tried again
 DELETED_LOOK = 2.0  # seconds between looks at whether the job under way was deleted
 ATTEMPT = "attempt="
+QUARANTINE = Engine.CPU_CLI  # for a job at which the decoder has crashed
 LOST = 3  # attempts without an end that a job may have, for each of `video_attempts`
 
 
@@ -264,7 +264,9 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             attempt = self._begun(partition, record.offset)
             try:
                 self._not_deleted(job)
-                result = self._complete(job) or self._attempts(job, partition, record.offset, attempt)
+                result = outcomes.told_before(self._storage, job) or self._attempts(
+                    job, partition, record.offset, attempt
+                )
                 self._not_deleted(job)
             except Deleted:
                 result = self._removed(job, attempt)
@@ -283,15 +285,8 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                 seconds=result.seconds,
             )
         self._commit(partition, record.offset + 1)
-        if job is not None and isinstance(job.origin, Fetched):
-            self._forget(job)
-
-    def _forget(self, job: Job) -> None:
-        """Only now: whoever might do the job again needs its URL."""
-        try:
-            self._storage.private.remove(url_key(job.id))
-        except OSError as error:
-            log.warning("url_not_removed", job=job.id, **describe(error))  # the API does so, in time
+        if job is not None:
+            outcomes.forget(self._storage, job, keep_uploads=self._settings.video_keep_uploads)
 
     def _unreadable(self, record: Any) -> Result | None:
         key = (record.key or b"").decode(errors="replace")
@@ -299,26 +294,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         if not is_id(key):
             self.failed += 1
             return None
-        now = int(time.time() * 1000)
-        site = next((value for name, value in record.headers if name == SITE_HEADER), b"")
-        return Result(
-            key,
-            State.FAILED,
-            now,
-            record.timestamp,
-            worker=self._worker,
-            reason=Reason.BAD_JOB,
-            detail="the record is not a job of this version",
-            site=int(site) if site.isdigit() else 0,
-        )
-
-    def _complete(self, job: Job) -> Result | None:
-        """What was told of a job whose outputs are complete already; None when they are not."""
-        try:
-            result = decode_result(self._storage.outputs.read(output_key(job.id, RECORD)) or b"")
-        except (OSError, msgspec.DecodeError):
-            return None
-        return result if result.job == job.id and result.state is State.DONE else None
+        return outcomes.unreadable(key, record, self._worker)
 
     def _not_deleted(self, job: Job) -> None:
         """Raises Deleted where the job was deleted."""
@@ -350,6 +326,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         """Attempt after attempt until the job is done, cannot be done, or has had enough of them. `begun`: attempts
         of workers that have not told their end."""
         attempt, failures, seconds = begun, 0, 0.0
+        engine: Engine | None = None
         failure = Failure(Reason.WORKER_LOST, f"none of {begun} attempts came to an end")
         while failures < self._settings.video_attempts and begun < LOST * self._settings.video_attempts:
             attempt += 1
@@ -358,7 +335,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             self._tell(self._result(job, State.RUNNING, attempt))
             began = time.monotonic()
             try:
-                made = self._work(job, partition, offset, attempt)
+                made = self._work(job, partition, offset, attempt, engine)
                 seconds = time.monotonic() - began
                 result = self._result(
                     job,
@@ -369,7 +346,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                     source=made.source,
                     outputs=made.outputs,
                 )
-                self._finish(job, result)
+                outcomes.finish(self._storage, job, result)
                 return result
             except Failure as error:
                 failure, failures, seconds = error, failures + 1, time.monotonic() - began
@@ -377,23 +354,23 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             finally:
                 metrics.job_seconds.observe(time.monotonic() - began)
                 metrics.decoder_starts.set(self._decoder.starts)
+            if engine is QUARANTINE and failure.reason in (Reason.CRASHED, Reason.UNSUPPORTED_CODEC):
+                failure = Failure(Reason.QUARANTINED, f"two engines came to grief: {failure.detail}", failure.tail)
             if failure.reason not in RETRIED:
                 break
+            if failure.reason is Reason.CRASHED:
+                engine = QUARANTINE
             if failures < self._settings.video_attempts:
                 self._wait(BACK_OFF[min(failures, len(BACK_OFF)) - 1])
-        return self._result(
+        result = self._result(
             job, State.FAILED, attempt, reason=failure.reason, detail=failure.detail, seconds=round(seconds, 3)
         )
+        self._bury(DeadLetter(job, result, engine, failure.tail))
+        return result
 
-    def _finish(self, job: Job, result: Result) -> None:
-        try:
-            self._storage.outputs.put(output_key(job.id, RECORD), encode(result))
-        except OSError as error:
-            raise Failure(Reason.STORAGE, f"the outputs cannot be written: {error.strerror}") from None
-
-    def _work(self, job: Job, partition: TopicPartition, offset: int, attempt: int) -> Made:
+    def _work(self, job: Job, partition: TopicPartition, offset: int, attempt: int, engine: Engine | None) -> Made:
         cancel = threading.Event()
-        future = self._thread.submit(self._make, job, cancel)
+        future = self._thread.submit(self._make, job, cancel, engine)
         try:
             looked = time.monotonic()
             while not future.done():
@@ -411,7 +388,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
             raise
         return future.result()
 
-    def _make(self, job: Job, cancel: threading.Event) -> Made:
+    def _make(self, job: Job, cancel: threading.Event, engine: Engine | None) -> Made:
         """The outputs of a job, in the decoder's thread. Raises Failure, or Cancelled once `cancel` is set."""
         with (
             source(job, self._settings, self._storage, self._outbound, cancel) as (path, folder),
@@ -424,6 +401,7 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                 root=str(root),
                 name=job.id,
                 limits=self._limits,
+                engine=engine,
                 device=self.device,
             )
             made = self._decoder.run(task, self._settings.video_job_seconds, cancel)
@@ -463,6 +441,14 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             self._keep()
             if self._reporter.report(result, ACKNOWLEDGED):
+                return
+            self._unanswered()
+
+    def _bury(self, letter: DeadLetter) -> None:
+        """Before its end is told, so that no job fails without one; perhaps twice."""
+        while True:
+            self._keep()
+            if self._reporter.bury(letter, ACKNOWLEDGED):
                 return
             self._unanswered()
 

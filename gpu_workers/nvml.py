@@ -27,7 +27,7 @@ LOST = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_Unknown)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All GPUs at one moment. `driver` is its version, "" without one."""
+    """All GPUs at one moment, but for those that are lost. `driver` is its version, "" without one."""
 
     state: NvmlState
     driver: str = ""
@@ -57,10 +57,15 @@ class Nvml:
             return Snapshot(self._state, self._driver)
         try:
             count = pynvml.nvmlDeviceGetCount()
-            gpus = tuple(self._gpu(index) for index in range(count))
         except pynvml.NVMLError as error:
             return Snapshot(state_of(error), self._driver)
-        return Snapshot(NvmlState.OK if count else NvmlState.NO_DEVICE, self._driver, gpus)
+        state, gpus = NvmlState.OK if count else NvmlState.NO_DEVICE, []
+        for index in range(count):
+            try:
+                gpus.append(self._gpu(index))
+            except pynvml.NVMLError as error:  # one that is lost hides none of the others
+                state = state_of(error)
+        return Snapshot(state, self._driver, tuple(gpus))
 
     def close(self) -> None:
         """Lets go of NVML."""

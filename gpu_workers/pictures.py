@@ -1,4 +1,4 @@
-"""From a decoded frame to a picture: scaled, in sRGB, the right way round; and to JPEG.
+"""From a decoded frame to a picture: scaled, in sRGB, the right way round.
 
 Scaling is done on the frame's own code values (swscale, bicubic, accurate rounding), colour on the small picture. A
 frame in a GPU's memory is fetched first, so whatever decoded it, the rest of its way is the same.
@@ -6,7 +6,7 @@ frame in a GPU's memory is fetched first, so whatever decoded it, the rest of it
 
 from __future__ import annotations
 
-import io
+from fractions import Fraction
 from typing import Any
 
 import av.filter
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
-from PIL import Image
 
 from gpu_workers.colour import Colour, colour, to_srgb
 from gpu_workers.geometry import Orientation, Size
@@ -23,40 +22,66 @@ from gpu_workers.geometry import Orientation, Size
 SCALING = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
-QUALITY = 88  # of JPEG
 FULL = 2  # AVCOL_RANGE_JPEG
 LIMITED = 1
 
 
-def picture(frame: VideoFrame, size: Size, turn: Orientation) -> npt.NDArray[np.uint8]:
-    """The frame as it is to be shown, in sRGB, shape (height, width, 3), scaled to `size` (width, height)."""
+def picture(frame: VideoFrame, size: Size, turn: Orientation, coded: Size | None = None) -> npt.NDArray[np.uint8]:
+    """The frame as it is to be shown, in sRGB, shape (height, width, 3), scaled to `size` (width, height).
+
+    `coded`: the size of the frames for which `size` is right; one of another shape, as a stream may have on its way, is
+    shown whole, with black beside it. What is transparent shows black.
+    """
     width, height = (size[1], size[0]) if turn.swaps else size
+    shape = (width, height) if coded is None else _within((width, height), coded, (frame.width, frame.height))
     meaning = colour_of(frame)
     frame = fetched(frame)
     if frame.interlaced_frame and frame.height >= 4:
         frame = one_field(frame)
-    rgb = frame.format.is_rgb
+    alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
+    form = ("rgba" if alpha else "rgb24") if frame.format.is_rgb else "yuva444p16le" if alpha else "yuv444p16le"
     # The same matrix and range on both sides: swscale shall change the size and nothing else.
-    values = (
-        VideoReformatter()
-        .reformat(
-            frame,
-            width,
-            height,
-            "rgb24" if rgb else "yuv444p16le",
-            src_colorspace=Colorspace.ITU709,
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=FULL if meaning.full_range else LIMITED,
-            dst_color_range=FULL if meaning.full_range else LIMITED,
-            interpolation=SCALING,
-            threads=1,
-        )
-        .to_ndarray()
+    values = VideoReformatter().reformat(
+        frame,
+        *shape,
+        form,
+        src_colorspace=Colorspace.ITU709,
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=FULL if meaning.full_range else LIMITED,
+        dst_color_range=FULL if meaning.full_range else LIMITED,
+        interpolation=SCALING,
+        threads=1,
     )
-    deep = np.asarray(values, np.uint16)
-    if rgb:
+    deep = np.asarray(planes(values) if form.startswith("yuv") else values.to_ndarray(), np.uint16)
+    if form.startswith("rgb"):
         deep = deep << np.uint16(8)
-    return turn.apply(to_srgb(deep, meaning))
+    shown = to_srgb(deep[..., :3], meaning)
+    if alpha:
+        shown = (shown * (deep[..., 3:] / np.float32(65535 if form.startswith("yuv") else 65280)) + 0.5).astype(
+            np.uint8
+        )
+    if shape != (width, height):
+        whole = np.zeros((height, width, 3), np.uint8)
+        left, top = (width - shape[0]) // 2, (height - shape[1]) // 2
+        whole[top : top + shape[1], left : left + shape[0]] = shown
+        shown = whole
+    return turn.apply(shown)
+
+
+def planes(frame: VideoFrame) -> npt.NDArray[np.uint16]:
+    """The planes of a frame in 4:4:4 of 16 bits, side by side: shape (height, width, planes)."""
+    lines = [np.asarray(memoryview(plane)).view("<u2").reshape(plane.height, -1) for plane in frame.planes]
+    return np.stack([line[:, : frame.width] for line in lines], axis=-1)
+
+
+def _within(size: Size, usual: Size, coded: Size) -> Size:
+    """The part of `size`, which frames of the size `usual` fill, that one of the size `coded` takes."""
+    ratio = Fraction(coded[0] * usual[1], coded[1] * usual[0])
+    if ratio == 1:
+        return size
+    if ratio > 1:  # wider
+        return size[0], max(1, round(size[1] / ratio))
+    return max(1, round(size[0] * ratio)), size[1]
 
 
 def stored(frame: VideoFrame) -> VideoFormat:
@@ -119,10 +144,3 @@ def filtered(frame: VideoFrame, name: str, options: str) -> VideoFrame:
     out = sink.pull()
     assert isinstance(out, VideoFrame)
     return out
-
-
-def jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A baseline-readable JPEG (JFIF: BT.601 matrix, full range) of an sRGB picture; the same bytes every time."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY, optimize=True, progressive=True)
-    return out.getvalue()

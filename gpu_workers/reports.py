@@ -10,8 +10,8 @@ from kafka.errors import KafkaError
 
 from infra.service.logs import logger
 from infra.service.settings import Settings
-from schemas.topics import VIDEO_RESULTS, WORKER_STATUS
-from schemas.videos import Result, WorkerStatus, encode
+from schemas.topics import VIDEO_DEAD, VIDEO_RESULTS, WORKER_STATUS
+from schemas.videos import DeadLetter, Result, WorkerStatus, encode
 
 log = logger(__name__)
 
@@ -27,6 +27,7 @@ class Reporter:
         self._client = client
         self._results = settings.topic(VIDEO_RESULTS)
         self._status = settings.topic(WORKER_STATUS)
+        self._dead = settings.topic(VIDEO_DEAD)
         self._lock = threading.Lock()
         self._producer: Any = None
 
@@ -37,6 +38,16 @@ class Reporter:
             future.get(timeout=seconds)
         except (KafkaError, OSError, AssertionError) as error:
             log.warning("result_not_acknowledged", job=result.job, error=type(error).__name__)
+            self._renew()
+            return False
+        return True
+
+    def bury(self, letter: DeadLetter, seconds: float) -> bool:
+        """Sends a dead letter and waits up to `seconds`; whether it was acknowledged."""
+        try:
+            self._open().send(self._dead, value=encode(letter), key=letter.job.id.encode()).get(timeout=seconds)
+        except (KafkaError, OSError, AssertionError) as error:
+            log.warning("dead_letter_not_acknowledged", job=letter.job.id, error=type(error).__name__)
             self._renew()
             return False
         return True

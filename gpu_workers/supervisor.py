@@ -101,7 +101,7 @@ class Decoder:
             return answer.made
         if answer.trace:
             log.error("decoder_error", detail=answer.detail, trace=answer.trace)
-        raise Failure(answer.reason or Reason.INTERNAL_ERROR, answer.detail)
+        raise Failure(answer.reason or Reason.INTERNAL_ERROR, answer.detail, answer.tail)
 
     def stop(self) -> None:
         """Ends the process, at once and whatever it does."""

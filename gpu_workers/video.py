@@ -5,8 +5,9 @@ them. Frames are sought by timestamp, never by number, so a variable frame rate 
 
 With a CUDA device the decoder runs there (NVDEC) and frames stay in its memory until a picture is made of them.
 
-Which frame stands for a time is a question of cost. Where decoding the whole video is cheap, it is the frame on screen
-at that time; in longer ones the keyframe before it, unless that lies too far back, and then again the exact one.
+Which frame stands for a time is a question of cost, unless it is to be the exact one. Where decoding the whole video is
+cheap, it is the frame on screen at that time; in longer ones the keyframe before it, unless that lies too far back, and
+then again the exact one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,14 +25,17 @@ from itertools import pairwise
 import av
 import av.error
 import av.logging
+from av.codec.context import CodecContext
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from gpu_workers import dolby_vision
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Orientation, Size, display, orientation, pixel_aspect
 from gpu_workers.inputs import Limits
@@ -48,6 +53,8 @@ BAD_PACKETS = 500  # in a row that cannot be decoded, after which the rest is ta
 SLICES = 2  # decoder threads
 ASSUMED_RATE = 30.0  # frames a second, where the file does not say
 FAR = 1 << 40  # microseconds; beyond any video's end
+
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders
 
 MAGIC = {
     4: (b"ftyp", b"moov", b"mdat", b"free", b"wide"),
@@ -72,12 +79,12 @@ class Timeline:
     keys: tuple[float, ...]
     gap: float
 
-    def at(self, time: float) -> float | None:
+    def at(self, time: float, *, exact: bool = False) -> float | None:
         """The time of the frame that `Video.frames` yields for `time`; None where there is no keyframe."""
         if not self.keys:
             return None
         key = self.keys[max(0, bisect_right(self.keys, time) - 1)]
-        if time - key <= self.gap:
+        if time - key <= (0.0 if exact else self.gap):
             return key
         return max(key, self.shown[max(0, bisect_right(self.shown, time) - 1)])
 
@@ -94,12 +101,17 @@ class Video:
         self._pixels = limits.pixels
         self._bad = 0
         context = self._stream.codec_context
-        context.options = {"max_pixels": str(limits.coded_pixels)}
-        context.thread_type, context.thread_count = "SLICE", 1 if context.is_hwaccel else SLICES
+        # FFmpeg's own decoders of VP8 and VP9 leave transparency out.
+        with_alpha = WITH_ALPHA.get(context.name) if self._stream.metadata.get("alpha_mode") == "1" else None
+        self._decoder = context if with_alpha is None else _decoder(with_alpha, context)
+        self._decoder.options = {"max_pixels": str(limits.coded_pixels)}
+        self._decoder.thread_type, self._decoder.thread_count = "SLICE", 1 if context.is_hwaccel else SLICES
         self.duration = self._duration()
         if self.duration > limits.seconds:
             raise Failure(Reason.TOO_LONG, f"{self.duration:.0f} s of video, at most {limits.seconds:.0f} s")
         self.first = self._first()
+        if dolby_vision.alone(self.first.frame):
+            raise Failure(Reason.UNSUPPORTED_CODEC, "Dolby Vision profile 5 has no picture for other displays")
         self.coded: Size = self.first.frame.width, self.first.frame.height
         self.turn = turn(self.first.frame)
         self.shown = display(self.coded, pixel_aspect(self._stream.sample_aspect_ratio), self.turn)
@@ -141,29 +153,31 @@ class Video:
                     keys.append(shown[-1])
         return Timeline(tuple(sorted(shown)), tuple(sorted(keys)), self._gap(wanted))
 
-    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]:
+    def frames(
+        self, wanted: Sequence[float], small: Mapping[float, Size], exact: AbstractSet[float] = frozenset()
+    ) -> Iterator[tuple[float, Shot]]:
         """For every time of `wanted`, which rise, the shot that stands for it; none where nothing can be decoded.
 
-        The same shot stands for several times where the video has no other near to them. `small` says which size is
-        enough for a time; frames here are whole all the same.
+        The same shot stands for several times where the video has no other near to them. For times in `exact` it is the
+        one on screen. `small` says which size is enough for a time; frames here are whole all the same.
         """
-        gap = self._gap(wanted)
+        gap = self._gap([want for want in wanted if want not in exact])
         run: _Run | None = None
+        near = False  # the run began for an exact time, so perhaps at a keyframe that stands for others
         key: Shot | None = None
         for want in wanted:
             if self._bad > BAD_PACKETS:
                 return
-            if run is not None:
-                if (shot := run.to(want)) is not None:
-                    yield want, shot
-                    continue
-                run = None
+            if run is not None and (want in exact or not near) and (shot := run.to(want)) is not None:
+                yield want, shot
+                continue
+            run = None
             packet = self._key_packet(want)
             if packet is None:
                 continue
-            if want - self._time(packet.pts) > gap:
-                run = _Run(self._forward(packet))
-                if (shot := run.to(want)) is not None:
+            if want - self._time(packet.pts) > (0.0 if want in exact else gap):
+                run, near = _Run(self._forward(packet)), want in exact
+                if (shot := run.to(want, through=True)) is not None:
                     yield want, shot
                     continue
                 run = None
@@ -176,6 +190,11 @@ class Video:
                     continue
                 key = found
             yield want, key
+
+    def key_before(self, time: float) -> float | None:
+        """When the keyframe at or before `time` is shown. Decodes nothing."""
+        packet = self._key_packet(time)
+        return None if packet is None else self._time(packet.pts)
 
     @property
     def exact(self) -> bool:
@@ -233,7 +252,7 @@ class Video:
     def _decode(self, packet: Packet[VideoStream] | None) -> list[Shot]:
         """The shots that come out of the decoder when the packet goes in; None drains it."""
         try:
-            frames = self._stream.codec_context.decode(packet)
+            frames = self._decoder.decode(packet)
         except av.error.MemoryError as error:
             raise Failure(Reason.MEMORY_LIMIT, "the decoder ran out of memory") from error
         except av.error.DecoderNotFoundError:
@@ -255,7 +274,7 @@ class Video:
     def _decode_key(self, packet: Packet[VideoStream]) -> Shot | None:
         """A keyframe on its own: no other packet is needed."""
         shots = self._decode(packet) + self._decode(None)
-        self._stream.codec_context.flush_buffers()
+        self._decoder.flush_buffers()
         return shots[0] if shots else None
 
     def _forward(self, packet: Packet[VideoStream]) -> Iterator[Shot]:
@@ -308,10 +327,11 @@ class _Run:
         self._current: Shot | None = None
         self._next: Shot | None = next(shots, None)
 
-    def to(self, time: float) -> Shot | None:
-        """The shot on screen at `time`; None when another keyframe lies before it, from which it is found faster."""
+    def to(self, time: float, *, through: bool = False) -> Shot | None:
+        """The shot on screen at `time`; None when another keyframe lies before it, from which it is found faster, but
+        not when that shall be passed `through`, as the container does not lead there."""
         while self._next is not None and self._next.time <= time:
-            if self._current is not None and self._next.frame.key_frame:
+            if self._current is not None and self._next.frame.key_frame and not through:
                 return None
             self._current, self._next = self._next, next(self._shots, None)
         return self._current or self._next
@@ -339,6 +359,15 @@ def turn(frame: VideoFrame) -> Orientation:
     data = frame.side_data.get("DISPLAYMATRIX")
     numbers = bytes(data) if isinstance(data, SideData) else b""
     return orientation(struct.unpack("<9i", numbers[:36]) if len(numbers) >= 36 else None)
+
+
+def _decoder(name: str, context: VideoCodecContext) -> VideoCodecContext:
+    """Another decoder for what `context` describes."""
+    made = CodecContext.create(name, "r")
+    assert isinstance(made, VideoCodecContext)
+    made.extradata = context.extradata
+    made.width, made.height = context.width, context.height
+    return made
 
 
 def _unopened(descriptor: int, error: Exception) -> Failure:

@@ -67,7 +67,10 @@ class Heartbeat(threading.Thread):
 
     def _beat(self, state: WorkerState) -> None:
         seen = self._nvml.snapshot()
-        metrics.gpus.set(len(seen.gpus) if seen.state is NvmlState.OK else 0)
+        metrics.show_gpus(seen.gpus)
+        if seen.state is NvmlState.LOST and self._leases.device not in {None, *(gpu.index for gpu in seen.gpus)}:
+            log.error("gpu_lost", device=self._leases.device)
+            self._leases.device = None  # from the next job on; the one under way fails on it and goes to the CPU
         since = self._leases.working_since
         self._reporter.beat(
             WorkerStatus(
@@ -90,7 +93,7 @@ class Gpus:
 
     def __init__(self, settings: Settings) -> None:
         self._nvml = Nvml()
-        self.device = admission.device(settings.state, self._nvml.snapshot())
+        self.device = admission.device(settings.state, self._nvml.snapshot(), only=settings.video_gpu)
         self._watch: Watch | None = None
 
     def watch(self, leases: Leases) -> None:

@@ -21,6 +21,7 @@ from schemas.privacy import (
     Values,
     VisitorIds,
 )
+from schemas.retention import KINDS, Retention
 from schemas.sites import SitePolicy
 
 PERSONAL = "pseudonymous, personal data"
@@ -32,13 +33,13 @@ def kind(rules: Privacy) -> str:
     return PERSONAL if rules.lasting or rules.granted().lasting else NOT_PERSONAL
 
 
-def explain(policy: SitePolicy) -> list[str]:
+def explain(policy: SitePolicy, retention: Retention = Retention()) -> list[str]:  # noqa: B008
     """What is collected, in which form and for how long, a sentence each."""
     rules = policy.privacy
     out = [f"By these rules what is stored is {kind(rules)}."]
     out += _when(rules)
     out += _what(rules)
-    out += _how_long(policy)
+    out += _how_long(policy, retention)
     out.append(_linked(rules))
     granted = rules.granted()
     if granted is not rules:
@@ -249,13 +250,19 @@ def _device(rules: Privacy) -> str:
     return f"Stored of the device: {', '.join(kept)}{'; not stored: ' + ', '.join(missing) if missing else ''}."
 
 
-def _how_long(policy: SitePolicy) -> list[str]:
+_KINDS = {"events": "Rows of events", "rejects": "Reasons why events could not be stored"}
+
+
+def _how_long(policy: SitePolicy, retention: Retention) -> list[str]:
     rules = policy.privacy
     out = [
         f"Days are those of time zone {policy.timezone}; the key of one is destroyed when no raw data of it is left, "
         f"{KEPT.days} days after it at the latest.",
-        "Rows are kept until they are erased.",
     ]
+    for kind_ in KINDS:
+        days = getattr(retention, kind_)
+        kept = f"for {days} days and removed then" if days else "until they are erased"
+        out.append(f"{_KINDS[kind_]} are kept {kept}.")
     if rules.needs_site_key:
         out.append("The lasting key of the site is kept until it is deleted.")
     return out

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+import pyarrow as pa
 
 from ingest import headers
 from schemas import addresses
@@ -15,12 +16,13 @@ from schemas.packets import MAPPED_IPV4, Event, Header, encode
 from schemas.privacy import Referrers, resolve
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
-from schemas.tables import ReferrerType
+from schemas.tables import EVENTS, ReferrerType
 from streams import batch, consent, verdicts
 from streams.anonymize import addresses as masks
-from streams.anonymize import referrers
+from streams.anonymize import emptied, past, referrers
+from streams.rules import Rules
 from streams.state import PartitionState
-from streams.surroundings import Asked
+from streams.surroundings import Asked, AskedVisits
 from streams.window import Run
 
 Case = dict[str, Any]
@@ -58,6 +60,9 @@ class CaseLookups:
 
     def identities(self, asked: Sequence[Asked]) -> Sequence[Run]:
         raise AssertionError("no case is late")
+
+    def visits(self, asked: Sequence[AskedVisits]) -> Sequence[Sequence[tuple[object, ...]]]:
+        return [() for _ in asked]  # every case has a visit of its own
 
 
 def rows(rules: Mapping[str, Any], requests: Sequence[Mapping[str, str]]) -> list[Case]:
@@ -185,6 +190,76 @@ def _consent(given: Case) -> Any:
     return {"visits": visits, "actions": [str(said) for said in actions], "visit": str(consent.of_visit(actions))}
 
 
+UNSET = {
+    "config_os": ("os", "Unknown"),
+    "config_os_version": ("os_version", None),
+    "location_browser_lang": ("language", "Unknown ()"),
+    "referer_url": ("referrer_url", None),
+    "referer_name": ("referrer_name", None),
+}
+TYPE_NAMES = {
+    "Direct Entry": ReferrerType.DIRECT,
+    "Search Engines": ReferrerType.SEARCH_ENGINE,
+    "Websites": ReferrerType.WEBSITE,
+}
+
+
+def _past(given: Mapping[str, Any], rules: Mapping[str, Any], unset: Sequence[str] = ()) -> Case:
+    """A stored row of Matomo's, as the one row here, brought under a `[privacy]` table."""
+    privacy, _ = resolve({"": {"preset": "matomo-default", **rules}})
+    (stored,) = rows({"preset": "matomo-default"}, [{"uid": given["user_id"]}])
+    stored |= {"visitor_id": int(given["idvisitor"], 16), "config_id": int(given.get("config_id", "1"), 16)}
+    stored |= {"address": given.get("location_ip", ""), "country": str(given.get("location_country", ""))[-2:]}
+    stored |= {ours: given.get(theirs) or "" for theirs, (ours, _) in UNSET.items()}
+    stored["referrer_type"] = int(TYPE_NAMES[given.get("referer_type", "Direct Entry")])
+    made = past.anonymise(
+        pa.Table.from_pylist([stored], EVENTS),
+        Rules.of(1, SitePolicy(privacy=privacy)),
+        past.Keys(bytes(32), bytes(16)),
+        bytes(16),
+        unset=[emptied.column(name) for name in unset],
+    )
+    found: Case = made.to_pylist()[0]
+    return found
+
+
+def _past_visit(given: Case) -> Case:
+    rules = {
+        "mask_bytes": given["ip_mask"] if given["anonymizeIp"] else 0,
+        "location": "none" if given["anonymizeLocation"] else "city",
+        "user_ids": "site" if given["anonymizeUserId"] else "keep",
+        "visitor_ids": "day",
+    }
+    row = _past(given["before"], rules, given["unset_visit_columns"])
+    shown = {theirs: row[ours] or otherwise for theirs, (ours, otherwise) in UNSET.items()}
+    names = {number: name for name, number in TYPE_NAMES.items()}
+    return shown | {
+        "location_ip": row["address"],
+        "location_country": row["country"],
+        "location_region": row["region"],
+        "location_city": row["city"],
+        "location_latitude": None,  # there are no such columns
+        "location_longitude": None,
+        "user_id": row["user_name"],
+        "idvisitor": f"{row['visitor_id']:016x}",
+        "config_id": f"{row['config_id']:016x}",
+        "referer_type": names[ReferrerType(row["referrer_type"])],
+    }
+
+
+def _past_user(given: Case) -> Case:
+    row = _past(given, {"user_ids": "site", "visitor_ids": "day"})
+    return {"user_id": row["user_name"] or f"{row['user_id']:016x}", "idvisitor": f"{row['visitor_id']:016x}"}
+
+
+def _may_be_emptied(name: str) -> bool:
+    try:
+        emptied.column(name)
+    except KeyError:
+        return False
+    return True
+
+
 JUDGES: dict[str, Callable[[Any], Any]] = {
     "ip_mask": _mask,
     "ip_mask_component": _mask_component,
@@ -201,4 +276,8 @@ JUDGES: dict[str, Callable[[Any], Any]] = {
     "url_hashtag": _fragment,
     "config_id_relation": _config_relation,
     "consent_aware": _consent,
+    "retro_anonymise_visit": _past_visit,
+    "retro_anonymise_user_id": _past_user,
+    "unset_visit_column_allowed": _may_be_emptied,
+    "unset_action_column_allowed": _may_be_emptied,
 }

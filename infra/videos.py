@@ -283,11 +283,15 @@ def unlike(path: Path, output: Mapping[str, Any]) -> list[str]:
             text = path.read_text("utf-8")
             good = text.startswith("WEBVTT\n") and "-->" in text and "#xywh=" in text
             return [] if good else [f"{path.name} is no WebVTT"]
+        if output["kind"] == "tiles":
+            told = json.loads(path.read_text("utf-8"))
+            good = (told["tile_width"], told["tile_height"]) == (output["width"], output["height"]) and told["tiles"]
+            return [] if good else [f"{path.name} tells no tiles"]
         with Image.open(path) as image:
             image.load()
             good = (image.format, image.size) == ("JPEG", (output["width"], output["height"]))
         return [] if good else [f"{path.name} has another size or format than was told"]
     except FileNotFoundError:
         return [f"{path.name} is not there"]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{path.name} cannot be read: {type(error).__name__}"]

@@ -4,7 +4,8 @@
     domains = ["shop.example"]           # the site's own hosts, perhaps with a path: "shop.example/en"
     excluded_referrers = ["pay.example", "*.bank.example"]  # coming back from there is no arrival: the visit is direct
     main_url = "https://shop.example"    # what clients of the reporting API are told; default: of the first domain
-    goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken)
+    goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken); with
+                                         # rules of what converts one: tables [[goals]], see schemas.goals
     timezone = "Europe/Berlin"           # the site's days begin and end by it
     shards = 1                           # more than 1 for a giant site only
     repeat_seconds = 900                 # what is sent again within so many seconds is dropped, at most 3600; 0: never
@@ -18,6 +19,9 @@
 
     [campaign_parameters]                # of the site's own, before those of mtm_, pk_ and utm_
     name = ["cmp"]                       # or source, medium, term (the keyword), content
+
+    [retention]                          # days after which rows are removed (schemas.retention)
+    events = 400
 
     [limits]                             # of one collector process; without them there is no limit
     rate = 100                           # events per second, on the average
@@ -58,9 +62,12 @@ import msgspec
 
 from schemas.addresses import parse_range
 from schemas.exclusions import comparisons, pattern
+from schemas.goals import Goal, GoalEntry, GoalError, read_goals
 from schemas.packets import Role
 from schemas.parameter_lists import CAMPAIGN_FIELDS
 from schemas.privacy import Privacy, PrivacyError, resolve
+from schemas.retention import Retention, RetentionError
+from schemas.retention import resolve as resolve_retention
 from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_hash
 
 DEFAULT_FILE = "default.toml"
@@ -107,6 +114,7 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclude_unknown_urls: bool = False
     keep_bots: bool = False
     goals: tuple[int, ...] = ()
+    goal_rules: tuple[Goal, ...] = ()
 
 
 # By host (lower case, without `www.`): paths with a slash at both ends, the longest first.
@@ -139,7 +147,7 @@ def limit_of(rate: float, burst: float | None) -> Limit | None:
 class Site(msgspec.Struct, frozen=True):
     """A site as its file describes it; `tokens` is keyed by the sha256 of a token, in hex.
 
-    `privacy_from`: by privacy rule, where its value is from.
+    `privacy_from`, `retention_from`: by privacy rule and by kind of data, where its value is from.
     """
 
     id: int
@@ -149,6 +157,9 @@ class Site(msgspec.Struct, frozen=True):
     limit: Limit | None = None
     privacy_from: dict[str, str] = {}
     main_url: str = ""
+    retention: Retention = Retention()
+    retention_from: dict[str, str] = {}
+    goal_names: dict[int, str] = {}
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
@@ -275,6 +286,7 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     excluded_referrers: list[str] | None = None
     campaign_parameters: dict[str, list[str]] | None = None
     privacy: dict[str, Any] = {}
+    retention: Retention = Retention()
     limits: _Limits = _Limits()
     exclusions: _Exclusions = _Exclusions()
 
@@ -283,7 +295,7 @@ class _File(_Default, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     domains: list[str] = []
     main_url: str = ""
-    goals: list[int] = []
+    goals: list[int | GoalEntry] = []
     tokens: dict[str, str | TokenEntry] = {}
 
 
@@ -398,14 +410,16 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
     try:
         privacy, sources = resolve({path.name: file.privacy, DEFAULT_FILE: default.privacy})
-    except PrivacyError as error:
+        kept = resolve_retention({path.name: file.retention, DEFAULT_FILE: default.retention})
+    except (PrivacyError, RetentionError) as error:
         raise SitesError(f"{path}: {error}") from None
     excluded = _exclusions(file, default, wrong)
     if excluded["exclude_unknown_urls"] and not domains:
         raise wrong("exclusions.exclude_unknown_urls", "needs domains, or nothing of the site would be kept")
-    goals = tuple(sorted(set(file.goals)))
-    if goals and not (goals[0] >= 1 and goals[-1] < 2**31):
-        raise wrong("goals", "must be ids of goals, from 1 to 2147483647")
+    try:
+        goals, goal_rules, goal_names = read_goals(file.goals)
+    except GoalError as error:
+        raise wrong("goals", str(error)) from None
     try:
         tokens = read_tokens(file.tokens)
     except TokenError as error:
@@ -428,10 +442,12 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         repeat_seconds=repeat_seconds,
         privacy=privacy,
         goals=goals,
+        goal_rules=goal_rules,
         **excluded,
     )
     limit = limit_of(rate, burst)
-    return Site(number, file.name or f"Site {number}", policy, tokens, limit, sources, file.main_url)
+    where = (sources, file.main_url)
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit, *where, *kept, goal_names)
 
 
 def _first(file: _V | None, default: _V | None, otherwise: _V) -> _V:

@@ -29,6 +29,7 @@ class ActionType(IntEnum):
     CONTENT = 7
     PING = 8
     SITE_SEARCH = 9
+    MEDIA = 10
 
 
 class ReferrerType(IntEnum):
@@ -166,6 +167,28 @@ EVENTS = pa.schema(
         ("variable_name", pa.list_(TEXT)),
         ("variable_value", pa.list_(TEXT)),
         ("country_source", LOW),  # what told the country: "request" or "language"
+        # goals, baskets and media
+        ("conversion_goal", pa.list_(pa.uint32())),
+        ("conversion_revenue", pa.list_(pa.float64())),
+        ("conversion_repeats", pa.list_(pa.uint8())),
+        ("is_order", pa.uint8()),
+        ("item_category", pa.list_(TEXT)),
+        ("product_sku", TEXT),
+        ("product_name", TEXT),
+        ("product_category", TEXT),
+        ("product_price", pa.float64()),
+        ("media_id", TEXT),
+        ("media_type", LOW),
+        ("media_title", TEXT),
+        ("media_url", TEXT),
+        ("media_player", LOW),
+        ("media_watched", pa.uint32()),  # seconds
+        ("media_length", pa.uint32()),
+        ("media_position", pa.uint32()),
+        ("media_wait", pa.uint32()),
+        ("media_width", pa.uint32()),  # pixels
+        ("media_height", pa.uint32()),
+        ("media_fullscreen", pa.uint8()),
     ]
 )
 

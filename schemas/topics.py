@@ -14,6 +14,7 @@ INGEST_REPORTS = "ingest.reports"
 SITE_POLICIES = "site.policies"
 VIDEO_JOBS = "video.jobs"
 VIDEO_RESULTS = "video.results"
+VIDEO_DEAD = "video.dead"
 WORKER_STATUS = "worker.status"
 
 HOUR_MS = 3_600_000
@@ -75,6 +76,20 @@ def definitions(
         Topic(
             prefix + VIDEO_JOBS,
             video_partitions,
+            replication,
+            True,
+            {
+                **common,
+                "message.timestamp.type": "LogAppendTime",
+                "cleanup.policy": "delete",
+                "retention.ms": str(7 * 24 * HOUR_MS),
+                "segment.ms": str(6 * HOUR_MS),
+            },
+        ),
+        # Jobs that failed, as they were, so with their paths.
+        Topic(
+            prefix + VIDEO_DEAD,
+            1,
             replication,
             True,
             {

@@ -18,17 +18,18 @@ from typing import Annotated, Any
 import msgspec
 import pyarrow as pa
 
+from schemas.outputs import CONTENT_TYPES as CONTENT_TYPES
+from schemas.outputs import DEFAULT_OUTPUTS as DEFAULT_OUTPUTS
+from schemas.outputs import MOST_OUTPUTS as MOST_OUTPUTS
+from schemas.outputs import Kind as Kind
+from schemas.outputs import Output as Output
+from schemas.outputs import Poster as Poster
+from schemas.outputs import Storyboard as Storyboard
+from schemas.outputs import Wanted as Wanted
+from schemas.outputs import doubled as doubled
 from schemas.tables import LOW, MOMENT, TEXT
 
-POSTER_WIDTH = 1280
-TILE_WIDTH = 160
-MOST_TILES = 100  # of a storyboard's sheet
-MOST_OUTPUTS = 16
 MOST_PATH = 4096  # characters
-
-Width = Annotated[int, msgspec.Meta(ge=16, le=4096)]
-TileWidth = Annotated[int, msgspec.Meta(ge=16, le=320)]
-Tiles = Annotated[int, msgspec.Meta(ge=1, le=MOST_TILES)]
 
 
 class State(StrEnum):
@@ -59,6 +60,7 @@ class Reason(StrEnum):
     TIME_LIMIT = "time_limit"  # the job took longer than it may
     MEMORY_LIMIT = "memory_limit"
     CRASHED = "crashed"  # the decoder's process died
+    QUARANTINED = "quarantined"  # it died by two engines
     WORKER_LOST = "worker_lost"  # the worker itself died in every attempt
     ADDRESS_REFUSED = "address_refused"  # the URL leads to where nothing is fetched from
     FETCH_FAILED = "fetch_failed"  # the URL's server answers, but gives no file
@@ -71,14 +73,6 @@ class Reason(StrEnum):
 RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.UNREACHABLE, Reason.STORAGE, Reason.INTERNAL_ERROR})
 
 
-class Kind(StrEnum):
-    """What an output is."""
-
-    POSTER = "poster"  # one JPEG
-    STORYBOARD = "storyboard"  # one JPEG, a grid of tiles
-    WEBVTT = "webvtt"  # which tile to show when
-
-
 class Engine(StrEnum):
     """What made the outputs."""
 
@@ -86,33 +80,6 @@ class Engine(StrEnum):
     CUDA = "cuda"  # in process, decoded by the GPU
     CUDA_CLI = "cuda-cli"  # ffmpeg's command line, decoded and scaled by the GPU
     CPU_CLI = "cpu-cli"  # ffmpeg's command line without a GPU
-
-
-class Poster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poster"):
-    """The best frame, `width` pixels wide or as wide as the video where that is less."""
-
-    width: Width = POSTER_WIDTH
-
-    @property
-    def name(self) -> str:
-        """The file's name without its ending."""
-        return f"poster-{self.width}"
-
-
-class Storyboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="storyboard"):
-    """A sheet of at most `tiles` frames spread over the video, each `width` pixels wide, and its WebVTT."""
-
-    width: TileWidth = TILE_WIDTH
-    tiles: Tiles = MOST_TILES
-
-    @property
-    def name(self) -> str:
-        """The files' name without its ending."""
-        return f"storyboard-{self.width}"
-
-
-Wanted = Poster | Storyboard
-DEFAULT_OUTPUTS: tuple[Wanted, ...] = (Poster(), Storyboard())
 
 
 class InFolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="from", tag="folder"):
@@ -142,17 +109,6 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: Origin
     queued_ms: int
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
-
-
-class Output(msgspec.Struct, frozen=True):
-    """A file that was made. `path` is relative to the output folder; `width` and `height` are pixels of a poster or of
-    a whole sheet, for WebVTT of one tile; `time` is that of the (first) frame shown."""
-
-    kind: Kind
-    path: str
-    width: int
-    height: int
-    time: float
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -187,6 +143,16 @@ class Result(msgspec.Struct, frozen=True):
     source: Source | None = None
     outputs: tuple[Output, ...] = ()
     site: int = 0
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """The record on `video.dead`; its key is the job's id: a job as it was asked for, and how it failed. `engine`: that
+    of the last attempt, None where it was left to the router; `tail`: the last words of ffmpeg, where it was that."""
+
+    job: Job
+    result: Result
+    engine: Engine | None = None
+    tail: str = ""
 
 
 class WorkerState(StrEnum):
@@ -276,6 +242,7 @@ VIDEO_JOBS_TABLE = pa.schema(
         ("output_height", pa.list_(pa.uint32())),
         ("output_time", pa.list_(pa.float64())),
         ("site_id", pa.uint32()),
+        ("output_about", pa.list_(TEXT)),
     ]
 )
 
@@ -298,6 +265,17 @@ WORKER_SAMPLES_TABLE = pa.schema(
         ("gpu_memory_total", pa.list_(pa.float64())),
         ("gpu_temperature", pa.list_(pa.float64())),
         ("gpu_power", pa.list_(pa.float64())),
+        ("gpu_encoder", pa.list_(pa.float64())),
+        ("gpu_jpeg", pa.list_(pa.float64())),
+        ("gpu_power_limit", pa.list_(pa.float64())),
+        ("gpu_sm_clock", pa.list_(pa.float64())),
+        ("gpu_memory_clock", pa.list_(pa.float64())),
+        ("gpu_video_clock", pa.list_(pa.float64())),
+        ("gpu_throttled", pa.list_(pa.float64())),
+        ("gpu_ecc_corrected", pa.list_(pa.float64())),
+        ("gpu_ecc_uncorrected", pa.list_(pa.float64())),
+        ("gpu_remapped_rows", pa.list_(pa.float64())),
+        ("gpu_remap_pending", pa.list_(pa.float64())),
     ]
 )
 
@@ -316,7 +294,7 @@ def is_id(text: str) -> bool:
         return False
 
 
-def encode(record: Job | Result | WorkerStatus) -> bytes:
+def encode(record: Job | Result | DeadLetter | WorkerStatus) -> bytes:
     """The record's value."""
     return msgspec.json.encode(record)
 
@@ -334,12 +312,6 @@ def decode_job(value: bytes) -> Job:
     if (number := doubled(job.outputs)) is not None:
         raise msgspec.ValidationError(f"the output is wanted twice - at `$.outputs[{number}]`")
     return job
-
-
-def doubled(outputs: tuple[Wanted, ...]) -> int | None:
-    """The place of the first output whose files an earlier one has already; None when all are different."""
-    names = [output.name for output in outputs]
-    return next((n for n, name in enumerate(names) if name in names[:n]), None)
 
 
 def decode_result(value: bytes) -> Result:
@@ -366,7 +338,6 @@ CURRENT_FIRST = (
 )
 
 SITE_HEADER = "site"
-CONTENT_TYPES = {"jpg": "image/jpeg", "vtt": "text/vtt; charset=utf-8"}  # of outputs, by the ending of the name
 RECORD = "result.json"  # beside a job's outputs, written last: the result that told them
 
 

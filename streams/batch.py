@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
 
 from schemas.tables import EVENTS, PACKETS, REJECTS
 from streams import describe, gather, repeats, tables, visits
+from streams.describe import Description
 from streams.gather import Gathered
 from streams.state import VISIT_STATE_COLUMNS, PartitionState
 from streams.surroundings import Lookups, PolicyMissing, PolicyUnusable, SecretMissing, Surroundings
@@ -52,6 +54,13 @@ class Record(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class Begun(NamedTuple):
+    """A batch whose events are described, and not followed to their visits yet."""
+
+    gathered: Gathered
+    pieces: list[Description]
+
+
 class StaleOutcome(RuntimeError):
     """The state has moved on since this batch was processed; process it again."""
 
@@ -70,17 +79,22 @@ class Outcome:
         self._commit()
 
 
-def process(records: Sequence[Record], states: Mapping[int, PartitionState], lookups: Lookups) -> Outcome:
+def process(
+    records: Sequence[Record],
+    states: Mapping[int, PartitionState],
+    lookups: Lookups,
+    begun: list[Begun] | None = None,
+) -> Outcome:
     """The rows of these records, given in rising offset per partition; raises Surroundings.
 
-    `states` holds the state of every partition among the records, as of its first record here.
+    `states` holds the state of every partition among the records, as of its first record here. `begun`, an empty list,
+    takes what is done before something is found missing: the same call with it again goes on from there.
     """
-    gathered = gather.gather(records, states, lookups)
-    pieces = describe.describe(gathered.rows, repeats.Earlier(gathered, lookups), lookups) if len(gathered.rows) else []
-    if pieces:
-        for piece, doubts in zip(pieces, repeats.among(gathered, [(p.kept, p.repeats) for p in pieces]), strict=True):
-            piece.doubts = doubts
-    followed = visits.follow(gathered, pieces)
+    begun = [] if begun is None else begun
+    if not begun:
+        begun.append(_begin(records, states, lookups))
+    gathered, pieces = begun[0]
+    followed = visits.follow(gathered, pieces, lookups)
     steps = zip(pieces, followed, strict=True)
     repeats.remember(gathered, [(piece.kept[f.stored], piece.repeats.take(f.stored)) for piece, f in steps])
     events = tables.events(gathered, pieces, followed, EVENTS)
@@ -90,6 +104,15 @@ def process(records: Sequence[Record], states: Mapping[int, PartitionState], loo
         packets=tables.packets(gathered, pieces, events, PACKETS),
         _commit=_commit(gathered),
     )
+
+
+def _begin(records: Sequence[Record], states: Mapping[int, PartitionState], lookups: Lookups) -> Begun:
+    gathered = gather.gather(records, states, lookups)
+    pieces = describe.describe(gathered.rows, repeats.Earlier(gathered, lookups), lookups) if len(gathered.rows) else []
+    if pieces:
+        for piece, doubts in zip(pieces, repeats.among(gathered, [(p.kept, p.repeats) for p in pieces]), strict=True):
+            piece.doubts = doubts
+    return Begun(gathered, pieces)
 
 
 def _commit(gathered: Gathered) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from schemas.privacy import CountryByLanguage
 from schemas.sites import PolicySet
 from streams import exclusions
 from streams.anonymize import addresses, detect, urls, visitor_ids
-from streams.anonymize.urls import Parts, clean_text
+from streams.anonymize.urls import Parameter, Parts, clean_text
 from streams.decoding import decode_all
 from streams.distinct import Cache, each
 from streams.enrich import bots, campaigns, device, languages, referrers, searches
@@ -75,21 +75,30 @@ NO_PAGE = Page()
 OF_SITES = Text()
 
 
-def page(parts: Parts | None, rules: Rules, clear: bool = False) -> Page:
-    """The page of a `url`, taken apart; `clear`: no detector finds anything in its path."""
+Known = dict[tuple[int, tuple[Parameter, ...]], Campaign]  # by site's rules and parameters
+
+
+def page(parts: Parts | None, rules: Rules, clear: bool, known: Known) -> Page:
+    """The page of a `url`, taken apart. clear: no detector finds anything in its path. known: campaigns met before."""
     if parts is None:
         return NO_PAGE
     path = urls.clean_path(parts, rules, clear)
     url, removed = urls.clean(parts, rules, rules.campaign_parameters, path)
     given = parts.parameters + parts.fragment_parameters
+    if not given:
+        return Page(url, url, parts.host.partition(":")[0], path[0], removed=removed, own=parts.host)
     found = searches.of_parameters(given, rules)
+    named = campaigns.named(given, rules)
+    campaign = known.get((id(rules), named)) if named else campaigns.NONE
+    if campaign is None:
+        campaign = known[id(rules), named] = campaigns.of_parameters(named, rules)
     return Page(
         url,
         urls.clean(parts, rules, rules.column_parameters, path)[0] if found.keyword else url,
         parts.host.partition(":")[0],
         path[0],
         found,
-        campaigns.of_parameters(given, rules),
+        campaign,
         removed,
         parts.host,
     )
@@ -169,7 +178,8 @@ class Caches:
 
     def _pages(self, keys: Sequence[str]) -> list[Page]:
         texts, rules = self._scoped(keys)
-        return [page(parts, own, clear) for (parts, clear), own in zip(_apart(texts), rules, strict=True)]
+        known: Known = {}
+        return [page(parts, own, clear, known) for (parts, clear), own in zip(_apart(texts), rules, strict=True)]
 
     def _links(self, keys: Sequence[str]) -> list[Link]:
         texts, rules = self._scoped(keys)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from schemas.privacy import Consent, CountryByLanguage, LocalTime, Orders, Priva
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
 from streams import consent, excluding, fields, keyed, repeats
 from streams.anonymize import addresses, custom, detect, location, order_ids, user_ids, visitor_ids
+from streams.anonymize.urls import clean, clean_text, split
 from streams.caches import SEPARATOR, caches
 from streams.columns import Query, text_bytes
 from streams.distinct import Texts, encode, low, plain
-from streams.enrich import actions, campaigns
+from streams.enrich import actions, campaigns, conversions, media
 from streams.enrich.bots import Bot
 from streams.enrich.campaigns import Campaign
 from streams.gather import Rows, valid_times
@@ -53,6 +55,7 @@ TEXT_PARAMETERS = ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "
 PARAMETERS = (
     *("rec", "url", "urlref", "cid", "_id", "uid", "pv_id", "ua", "lang", "uadata", "res", "link", "download"),
     *("h", "m", "s", "ping", "new_visit", "ca", "idgoal", "revenue", "search_count", "e_v", "consent"),
+    *("_pks", "_pkn", "_pkc", "_pkp", *media.PARAMETERS),
     *("r", "rand", "bots", "cdt", "cdo", "country", "region", "city", *custom.SCOPES),
     *("ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
     *sorted(campaigns.PARAMETERS),
@@ -236,6 +239,8 @@ class _Stages:
         self.referrer(self.page())
         action = self.action()
         self.order(action)
+        self.products(action)
+        self.conversions()
         self.numbers(action, timings)
         self.place()
         self.own_fields()
@@ -457,6 +462,7 @@ class _Stages:
         action = actions.classify_columns(
             ping=ping,
             goal=goal,
+            media=self.media(),
             download=links["download"],
             link=links["link"],
             event=(texts["e_c"][1] > 0) & (texts["e_a"][1] > 0),
@@ -518,17 +524,16 @@ class _Stages:
             if is_order[row] and rule is not Orders.DROP:
                 order[row] = order_ids.order_hash(self.kept_key(row, rule is Orders.SITE), text)
         self.columns["order_id"] = pa.array(order)
+        self.columns["is_order"] = pa.array((is_order & query.filled("ec_id")).astype(np.uint8))
         lengths = np.zeros(self.n + 1, np.int32)
-        flat: tuple[list[Any], ...] = ([], [], [], [])
+        flat: tuple[list[Any], ...] = tuple([] for _ in fields.Items._fields)
         for text, row in zip(*query.texts("ec_items"), strict=True):
             rules = self.rules[self.rows.scope[row]]
             if is_order[row] and rules is not None:
                 items = fields.items(text, rules)
                 lengths[row + 1] = len(items.sku)
-                flat[0].extend(items.sku)
-                flat[1].extend(items.name)
-                flat[2].extend(items.price)
-                flat[3].extend(items.quantity)
+                for name, all_values in zip(fields.Items._fields, flat, strict=True):
+                    all_values.extend(getattr(items, name))
         offsets = pa.array(np.cumsum(lengths, dtype=np.int32))
         for name, values in zip(fields.Items._fields, flat, strict=True):
             kind = EVENTS.field(f"item_{name}").type
@@ -540,6 +545,67 @@ class _Stages:
         typed = is_order | (action == ActionType.GOAL)
         self.columns["goal_id"] = pa.array(np.where(typed, goal, fields.NO_GOAL).astype(np.int32))
         self.columns["revenue"] = pa.array(np.where(typed, query.decimals("revenue"), 0.0))
+
+    def media(self) -> Flags:
+        """The player that a request tells of; returns where one does."""
+        found: dict[int, media.Media] = {}
+        if self.query.given("ma_id"):
+            given: dict[int, dict[str, str]] = {}
+            for name in media.PARAMETERS:
+                for text, row in zip(*self.query.texts(name), strict=True):
+                    given.setdefault(row, {})[name] = text
+            for row, texts in given.items():
+                found[row] = media.of_request(texts, partial(self.cleaned, row), partial(self.linked, row))
+        told = np.zeros(self.n, np.bool_)
+        told[[row for row, one in found.items() if one.id]] = True
+        none, rows = media.NONE, list(found)
+        codes = np.zeros(self.n, np.int64)
+        codes[rows] = np.arange(1, len(rows) + 1)
+        table = [none, *found.values()]
+        for position, name in enumerate(media.Media._fields):
+            kind = EVENTS.field(f"media_{name}").type
+            values: list[Any] = [one[position] for one in table]
+            column = low(values, codes) if pa.types.is_dictionary(kind) else pa.array(values, kind).take(codes)
+            self.columns[f"media_{name}"] = column
+        return told
+
+    def cleaned(self, row: int, text: str) -> str:
+        """A text by the rules of a row's site; what is removed from it is counted."""
+        cleaned, removed = clean_text(text, self.rules_of(row))
+        self.removed[row] += removed
+        return cleaned
+
+    def linked(self, row: int, text: str) -> str:
+        """An address by the rules of a row's site; what is removed from it is counted."""
+        parts = split(text)
+        url, removed = clean(parts, self.rules_of(row)) if parts is not None else ("", 0)
+        self.removed[row] += removed
+        return url
+
+    def products(self, action: npt.NDArray[np.uint8]) -> None:
+        """The product or category that a page shows; later requests of the page repeat it, and are no views of it."""
+        query, viewed = self.query, action == ActionType.PAGE_VIEW
+        for parameter, name in (("_pks", "sku"), ("_pkn", "name"), ("_pkc", "category")):
+            texts, codes = [""], np.zeros(self.n, np.int64)
+            for text, row in zip(*query.texts(parameter), strict=True) if query.given(parameter) else ():
+                if viewed[row]:
+                    codes[row] = len(texts)
+                    texts.append(
+                        fields.categories(text, self.rules_of(row)) if name == "category" else self.cleaned(row, text)
+                    )
+            self.columns[f"product_{name}"] = plain(texts, codes)
+        self.columns["product_price"] = pa.array(np.where(viewed, query.decimals("_pkp"), 0.0))
+
+    def conversions(self) -> None:
+        """The goals that are converted (`enrich.conversions`)."""
+        goals = [rules.goals if rules is not None else () for rules in self.rules]
+        found: dict[int, list[conversions.Conversion]] = {}
+        if any(goals) or (self.goal > 0).any():
+            given = self.query.filled("revenue")
+            revenue = self.columns["revenue"].to_numpy()
+            found = conversions.of_columns(goals, self.rows.scope, self.columns, revenue, given)
+        names = tuple(f"conversion_{name}" for name in conversions.Conversion._fields)
+        self.columns |= self.lists(names, found)
 
     def numbers(self, action: npt.NDArray[np.uint8], timings: dict[str, Codes]) -> None:
         query = self.query

@@ -50,6 +50,8 @@ class Domains:
 
     def depth(self, host: str, path: str) -> int:
         """The length of the longest path that holds a page, WHOLE where that is a host's all; 0 where none does."""
+        if not self:
+            return 0
         path, name = canonical(path), bare(host)
         plain = portless(name)
         found = [self._exact.get(name, ())]

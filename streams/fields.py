@@ -22,6 +22,7 @@ TIMINGS = {
 }
 TIMING_LIMIT = 16_777_215  # milliseconds; beyond it a timing is ignored
 MONEY = {"ec_st": "order_subtotal", "ec_tx": "order_tax", "ec_sh": "order_shipping", "ec_dt": "order_discount"}
+MOST_CATEGORIES = 5
 ITEM_LIMIT = 500  # items of one order that are kept
 ITEMS_BYTES = 256 << 10
 UINT32 = 2**32 - 1
@@ -38,6 +39,7 @@ class Items(NamedTuple):
 
     sku: list[str]
     name: list[str]
+    category: list[str]
     price: list[float]
     quantity: list[int]
 
@@ -89,9 +91,26 @@ def _item_text(value: Any, rules: Rules) -> str:
     return clean_text(text, rules)[0]
 
 
+def _categories(value: Any, rules: Rules) -> str:
+    """Up to five categories, one a line: a cleaned text has no line feeds."""
+    found = [_item_text(one, rules) for one in (value if isinstance(value, list) else [value])[:MOST_CATEGORIES]]
+    return "\n".join(text for text in found if text)
+
+
+def categories(text: str, rules: Rules) -> str:
+    """`_pkc`: a category, or JSON of up to five, one a line."""
+    if text[:1] == "[" and len(text) <= ITEMS_BYTES:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = text
+        return _categories(found, rules)
+    return _categories(text, rules)
+
+
 def items(text: str, rules: Rules) -> Items:
     """`ec_items`: JSON [[sku, name, category, price, quantity], ...]; what is malformed is left out."""
-    out = Items([], [], [], [])
+    out = Items([], [], [], [], [])
     if not text or len(text) > ITEMS_BYTES:
         return out
     try:
@@ -108,6 +127,7 @@ def items(text: str, rules: Rules) -> Items:
             continue
         out.sku.append(sku)
         out.name.append(_item_text(row[1], rules) if len(row) > 1 else "")
+        out.category.append(_categories(row[2], rules) if len(row) > 2 else "")
         out.price.append(_price(row[3]) if len(row) > 3 else 0.0)
         out.quantity.append(_quantity(row[4]) if len(row) > 4 else 1)
     return out

@@ -36,7 +36,7 @@ BAD_HEADER = Header(0, 0, 0, 0, bytes(16), 0, 0, 0, b"")
 
 @dataclass(slots=True)
 class Packet:
-    """One record, decoded. `watermark_ms` and `repeats_from_ms` are those after it; `below_ms` what its events see.
+    """One record, decoded. `watermark_ms` and `repeats_from_ms` are those after it.
 
     `first_row` and `count` say where its events are among the rows; only a first packet has any.
     """
@@ -46,7 +46,6 @@ class Packet:
     header: Header
     body: Body | None
     policies: PolicySet | None
-    below_ms: int = 0
     watermark_ms: int = 0
     repeats_from_ms: int = 0
     first_row: int = 0
@@ -158,7 +157,6 @@ def _watermarks(out: Sequence[Packet], rows: Rows, overlays: Mapping[int, Overla
     highest = iter(np.maximum.reduceat(clamped, starts).tolist() if starts else ())
     for packet in out:
         overlay = overlays[packet.record.partition]
-        packet.below_ms = overlay.watermark_ms
         if packet.count:
             overlay.watermark_ms = max(overlay.watermark_ms, next(highest))
         if packet.policies is not None:

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     REQUEST = 7
     DIMENSION = 8
     VARIABLE = 9
+    AGAIN = 10  # of an id that was stored, when the past is made anonymous
 
 
 def site_day_key(secret: bytes, site: int) -> bytes:

@@ -17,12 +17,14 @@ from schemas.sites import PolicySet
 from streams.policies import Policies
 from streams.surroundings import (
     Asked,
+    AskedVisits,
     HourKeyMissing,
     PolicyMissing,
     RepeatsMissing,
     SecretMissing,
     SiteKeyMissing,
     Surroundings,
+    VisitsMissing,
 )
 from streams.window import Run
 
@@ -39,6 +41,7 @@ class Shelf:
         self._topic = topic
         self._ciphers: OrderedDict[tuple[int, bytes], AESGCM] = OrderedDict()  # by hour and wrapped data key
         self._repeats: dict[int, tuple[Asked, Run]] = {}  # by partition, of one place each
+        self._visits: dict[AskedVisits, list[tuple[object, ...]]] = {}
 
     def policies(self, version: bytes) -> PolicySet:
         """The policy set of this version; raises PolicyMissing."""
@@ -90,6 +93,16 @@ class Shelf:
         """Take the answers to what was asked; those of an earlier place of the partition are let go."""
         for one, run in zip(asked, found, strict=True):
             self._repeats[one.partition] = one, run
+
+    def visits(self, asked: Sequence[AskedVisits]) -> list[list[tuple[object, ...]]]:
+        """What `hold_visits` was given for these; raises VisitsMissing."""
+        if any(one not in self._visits for one in asked):
+            raise VisitsMissing(asked)
+        return [self._visits[one] for one in asked]
+
+    def hold_visits(self, asked: Sequence[AskedVisits], found: Sequence[list[tuple[object, ...]]]) -> None:
+        """Take the answers to what was asked; those to anything else are let go."""
+        self._visits = dict(zip(asked, found, strict=True))
 
     def site_key(self, site: int) -> bytes:
         """The permanent key of a site; raises SiteKeyMissing."""

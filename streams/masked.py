@@ -22,7 +22,8 @@ COLUMNS = (
     *("content_name", "content_piece", "content_target", "content_interaction"),
     *("referrer_name", "referrer_keyword", "referrer_url"),
     *("campaign_name", "campaign_source", "campaign_medium", "campaign_term", "campaign_content"),
-    *("item_sku", "item_name", "city", "dimension_value", "variable_name", "variable_value"),
+    *("item_sku", "item_name", "item_category", "product_sku", "product_name", "product_category"),
+    *("media_title", "media_url", "media_player", "city", "dimension_value", "variable_name", "variable_value"),
 )
 
 # Whatever is masked ends a word, or follows an escape.

@@ -16,6 +16,7 @@ fenced = counter("worker_fenced", "inserts", "Inserts that wrote fewer rows than
 unknown = counter("worker_unknown", "inserts", "Errors of ClickHouse after which rows were read back")
 repeated = counter("worker_repeated", "events", "Events dropped because they were stored before", ["reason"])
 repeat_lookups = counter("worker_repeat", "lookups", "Look-ups of the identities of late events, one per batch")
+visit_lookups = counter("worker_visit", "lookups", "Look-ups of the visits of late events, one per partition and batch")
 identities = gauge("worker_held", "identities", "Identities of the last minutes' events in memory")
 masked = counter("worker_masked", "values", "Values that detectors masked", ["kind", "field"])
 copies = counter("worker_copies", "packets", "Packets whose name was seen before")

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.service.clickhouse import Client, quote
+from streams.swaps import Swaps
 
 OWNER_BITS = 64
 
@@ -41,6 +42,7 @@ class Ownership:
     def __init__(self, client: Client, topic: str) -> None:
         """`topic` separates the query ids of installations that share a ClickHouse server."""
         self._client = client
+        self._swaps = Swaps(client)
         self._prefix = f"sink-{topic}-"
         self._counter = count()
         self._process = secrets.token_hex(4)
@@ -56,18 +58,30 @@ class Ownership:
     def claim(self, partitions: Iterable[int]) -> dict[int, Claim]:
         """Claim partitions and end the inserts of their former owners; returns what is now owned.
 
-        A partition that is missing in the answer was claimed by another worker at the same moment. An error leaves
-        nothing owned: a pair that was added all the same is lower than that of the next try.
+        A partition that is missing in the answer was claimed by another worker at the same moment; all are missing
+        while inserts are held (`streams.swaps`). An error leaves nothing owned: a pair that was added all the same is
+        lower than that of the next try.
         """
         wanted = sorted(set(partitions))
-        if not wanted:
+        if not wanted or self._swaps.held():
             return {}
         top = self.top(wanted)
         claims = [Claim(p, top.get(p, (0, 0))[0] + 1, secrets.randbits(OWNER_BITS)) for p in wanted]
         self.add(claims)
         owned = self.held(claims)
+        if self._swaps.held():  # begun meanwhile: whether our pairs lie above its own is not known
+            return {}
         self.fence(owned.values())
         return owned
+
+    def hold(self) -> None:
+        """Take all partitions that were ever claimed from their owners, and wait until their inserts have ended."""
+        known = self._client.query("SELECT DISTINCT `partition` FROM ownership ORDER BY `partition`").result_rows
+        top = self.top(int(row[0]) for row in known) if known else {}
+        claims = [Claim(p, epoch + 1, secrets.randbits(OWNER_BITS)) for p, (epoch, _) in top.items()]
+        if claims:
+            self.add(claims)
+        self.fence(claims)
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Add pairs to the table; whether they own anything is for `held` to say."""

@@ -14,8 +14,8 @@ Per batch (`run`)
  5. The topic's id is still the same, so the records, fetched before, are of this generation.
  6. Of each partition the records that continue it without a gap are taken; those before are stored already, and where
     one is missing the partition is set back.
- 7. The core turns packets into rows. What is missing around it is fetched, among it the identities of events so late
-    that memory does not reach back to them; a partition that still misses it waits.
+ 7. The core turns packets into rows. What is missing around it is fetched, among it the identities and the visits of
+    events so late that memory does not reach back to them; a partition that still misses it waits.
  8. A partition with too many internal errors stops, with an alarm, before anything of the batch is stored.
  9. Rows that are stored already are dropped. The rest is inserted, events, then rejects, then packets, each under the
     condition that all claims of the batch are still the highest; an insert that wrote fewer rows than were sent is
@@ -40,15 +40,15 @@ from infra.service.vault import VaultError
 from schemas.reasons import Rejected, Repeated
 from schemas.tables import PacketKind
 from streams import metrics
-from streams.batch import Outcome, Record, process
+from streams.batch import Begun, Outcome, Record, process
 from streams.lookups import Shelf
 from streams.ownership import Ownership
 from streams.partitions import Life, Partition
 from streams.patience import Patience
-from streams.restart import restart, state_before, stored_repeats
+from streams.restart import restart, state_before, stored_repeats, stored_visits
 from streams.sink import ERRORS, Rows, Sink
 from streams.stored import Stored, read_back
-from streams.surroundings import RepeatsMissing, SiteKeyMissing, Surroundings
+from streams.surroundings import RepeatsMissing, SiteKeyMissing, Surroundings, VisitsMissing
 from streams.topic_generations import KafkaError
 from streams.upkeep import Upkeep
 
@@ -218,10 +218,11 @@ class Pipeline:
         partitions = [self.partitions[number] for number in {record.partition for record in batch}]
         states = {partition.number: partition.state for partition in partitions if partition.state is not None}
         fetched: set[tuple[object, ...]] = set()
+        begun: list[Begun] = []
         while True:  # once for each thing that is missing
             started = time.monotonic()
             try:
-                return process(batch, states, self.lookups)
+                return process(batch, states, self.lookups, begun)
             except Surroundings as missing:
                 if (what := (type(missing), *vars(missing).values())) in fetched:
                     raise
@@ -236,6 +237,8 @@ class Pipeline:
     def _fetch(self, missing: Surroundings) -> None:
         if isinstance(missing, RepeatsMissing):
             self.lookups.hold(missing.asked, stored_repeats(self.client, missing.asked))
+        elif isinstance(missing, VisitsMissing):
+            self.lookups.hold_visits(missing.asked, stored_visits(self.client, missing.asked))
         else:
             self.lookups.fetch(missing)
 

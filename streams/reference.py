@@ -27,13 +27,13 @@ from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, Ref
 from streams import consent, exclusions, fields, keyed, masked, repeats
 from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
-from streams.enrich import actions, bots, campaigns, device, languages, referrers, searches
+from streams.enrich import actions, bots, campaigns, conversions, device, languages, media, referrers, searches
 from streams.enrich.bots import Bot
 from streams.gather import REPEATS_SLACK_MS
 from streams.keyed import Kind
 from streams.rules import Rules
-from streams.state import VISIT_ACTIONS, VISIT_MS, PartitionState, Sequences, Visit
-from streams.surroundings import Asked, Lookups, Surroundings
+from streams.state import HELD_MS, VISIT_ACTIONS, VISIT_MS, PartitionState, Sequences, Visit
+from streams.surroundings import Asked, AskedVisits, Lookups, Surroundings
 from streams.verdicts import (
     BAD_CDT,
     BAD_CID,
@@ -49,6 +49,7 @@ from streams.verdicts import (
 )
 from streams.window import Window
 
+SLACK_MS = 90_000  # memory reaches back further
 Row = dict[str, Any]
 
 
@@ -68,22 +69,35 @@ class _Visit:
 class _Partition:
     """A private copy of a state: visits in a list, the one touched last at its end."""
 
-    def __init__(self, state: PartitionState) -> None:
+    def __init__(self, state: PartitionState, first: Record) -> None:
         self.state = state
+        self.place = first.partition, first.generation, first.offset
         self.applied = state.applied
-        self.watermark = state.watermark_ms
+        self.watermark = self.highest = state.watermark_ms
         self.seen = {writer: found.copy() for writer, found in state.seen.items()}
-        distinct = {visit[0]: visit for visit in state.index.values()}
+        distinct = {visit[0]: visit for visit in state.open().values()}
         self.visits = [_Visit(*visit) for visit in sorted(distinct.values(), key=lambda visit: visit[2])]
         self.repeats_from = state.repeats.from_ms
         held = zip(*(column.tolist() for column in state.repeats.rows()), strict=True)
         self.identities = [((high, low), at) for high, low, at in held]
 
-    def find(self, key: int, cutoff: int) -> _Visit | None:
-        """The open visit with this hash that acted last; of equals the one touched last."""
+    def look_up(self, site: int, time: int, user: int, visitor: int, config: int, lookups: Lookups) -> None:
+        """Have the visits at hand that an event may belong to, where memory may lack one."""
+        self.highest = max(self.highest, time)
+        if time > self.highest - SLACK_MS:
+            return
+        span = site, time - 2 * VISIT_MS, time + 2 * VISIT_MS
+        users, visitors, configs = (frozenset({key} - {0}) for key in (user, visitor, config))
+        (rows,) = lookups.visits([AskedVisits(*self.place, users, visitors, configs, (span,))])
+        known = {visit.id for visit in self.visits}
+        found = [_Visit(*row[:9]) for row in sorted(rows, key=lambda row: row[9:12]) if row[0] not in known]  # type: ignore[arg-type]
+        self.visits = found + self.visits
+
+    def find(self, key: int, time: int) -> _Visit | None:
+        """Of the visits with this hash less than 30 minutes away the one that acted last; of equals, touched last."""
         best = None
         for visit in self.visits:
-            if key in (visit.user, visit.visitor, visit.config) and visit.last > cutoff:
+            if key in (visit.user, visit.visitor, visit.config) and abs(time - visit.last) < VISIT_MS:
                 best = visit if best is None or visit.last >= best.last else best
         return best
 
@@ -93,6 +107,8 @@ class _Partition:
     def commit(self) -> None:
         index: dict[int, Visit] = {}
         for visit in self.visits:
+            if visit.last <= self.state.watermark_ms - HELD_MS:
+                continue
             value: Visit = astuple(visit)
             for key in (visit.user, visit.visitor, visit.config):
                 if key and (key not in index or visit.last >= index[key][2]):
@@ -108,7 +124,10 @@ class _Partition:
 
 def process(records: Sequence[Record], states: Mapping[int, PartitionState], lookups: Lookups) -> Outcome:
     """The same as `streams.batch.process`."""
-    partitions = {number: _Partition(states[number]) for number in {record.partition for record in records}}
+    partitions: dict[int, _Partition] = {}
+    for record in records:
+        if record.partition not in partitions:
+            partitions[record.partition] = _Partition(states[record.partition], record)
     events: list[Row] = []
     rejects: list[Row] = []
     ledger: list[Row] = []
@@ -168,7 +187,6 @@ def _record(
         return
     policies = lookups.policies(header.policy)
     partition.seen.setdefault(header.writer, Sequences()).add(header.seq)
-    cutoff = partition.watermark - VISIT_MS
     repeated: Counter[tuple[int, str]] = Counter()
     hidden: Counter[masked.Name] = Counter()
     for index in range(header.count):
@@ -176,7 +194,7 @@ def _record(
         if EARLIEST_MS <= event.received_ms < LATEST_MS:
             partition.watermark = max(partition.watermark, min(event.received_ms, record.appended_ms))
         try:
-            result = _event(event, index, record, header, policies, partition, cutoff, lookups)
+            result = _event(event, index, record, header, policies, partition, lookups)
         except (Surroundings, MemoryError):
             raise
         except Exception:
@@ -222,7 +240,6 @@ def _event(
     header: Header,
     policies: PolicySet,
     partition: _Partition,
-    cutoff: int,
     lookups: Lookups,
 ) -> Row | Verdict:
     time = min(event.received_ms, record.appended_ms)
@@ -280,7 +297,8 @@ def _event(
     row["parameters_removed"] = min(65_535, removed + recordings.count(event.query))
     row["consent"] = agreed
     user, visitor = _identity(row, given, rules, config, key, kept_key)
-    visit = _visit(partition, cutoff, time, user, visitor, config, campaign, row["action_type"], given)
+    partition.look_up(event.site, time, user, visitor, config, lookups)
+    visit = _visit(partition, time, user, visitor, config, campaign, row["action_type"], given)
     if visit is None:
         return PING_WITHOUT_VISIT
     gap = 0
@@ -363,7 +381,6 @@ def _repeated(
 
 def _visit(
     partition: _Partition,
-    cutoff: int,
     time: int,
     user: int,
     visitor: int,
@@ -373,22 +390,21 @@ def _visit(
     given: Mapping[str, str],
 ) -> _Visit | None:
     """The visit of an event; a new one has no id yet; None for a heartbeat that would begin one."""
-    found = partition.find(user, cutoff) if user else None
+    found = partition.find(user, time) if user else None
     if found is None and visitor:
-        found = partition.find(visitor, cutoff)
+        found = partition.find(visitor, time)
         if found is not None and user and found.user not in (0, user):
             found = None
     if found is None:
-        found = partition.find(config, cutoff)
+        found = partition.find(config, time)
         if found is not None:
             other_user = bool(user) and found.user not in (0, user)
             other_visitor = bool(visitor) and found.visitor not in (0, visitor)
             found = None if other_user or other_visitor else found
     if found is not None:
-        near = abs(time - found.last) < VISIT_MS
         same_campaign = campaign in ("", found.campaign)
         forced = parameters.integer(given.get("new_visit")) == 1
-        if near and same_campaign and not forced and found.position < VISIT_ACTIONS:
+        if same_campaign and not forced and found.position < VISIT_ACTIONS:
             return found
     if action == ActionType.PING:
         return None
@@ -519,9 +535,26 @@ def _content(
         for name in ("action_name", "search", "search_cat", "e_c", "e_a", "e_n", "c_n", "c_p", "c_t", "c_i")
     }
     goal = number("idgoal", fields.NO_GOAL)
+
+    def address(text: str) -> str:
+        nonlocal removed
+        parts = urls.split(text)
+        found, lost = urls.clean(parts, rules) if parts is not None else ("", 0)
+        removed += lost
+        return found
+
+    def cleaned(text: str) -> str:
+        nonlocal removed
+        found, lost = urls.clean_text(text, rules)
+        removed += lost
+        return found
+
+    playing = media.of_request(given, cleaned, address)
+    row |= {f"media_{name}": value for name, value in playing._asdict().items()}
     action = actions.classify(
         ping=number("ping") == 1,
         goal=goal,
+        media=bool(playing.id),
         download=bool(urls.tidy(given.get("download", ""))),
         link=bool(urls.tidy(given.get("link", ""))),
         event=bool(texts["e_c"] and texts["e_a"]),
@@ -571,6 +604,14 @@ def _content(
         "revenue": parameters.decimal(given.get("revenue")) if action in (order, ActionType.GOAL) else 0.0,
         "order_id": only(order, order_id, 0),
     }
+    row["is_order"] = int(action == order and bool(given.get("ec_id")))
+    for name, parameter in (("sku", "_pks"), ("name", "_pkn")):
+        row[f"product_{name}"] = cleaned(given.get(parameter, "")) if action == viewed else ""
+    row["product_category"] = only(viewed, fields.categories(given.get("_pkc", ""), rules))
+    row["product_price"] = only(viewed, parameters.decimal(given.get("_pkp")), 0.0)
+    converted = conversions.of_event(row, rules.goals, row["revenue"] if given.get("revenue") else None)
+    for name in conversions.Conversion._fields:
+        row[f"conversion_{name}"] = [getattr(one, name) for one in converted]
     for parameter, name in fields.MONEY.items():
         row[name] = only(order, parameters.decimal(given.get(parameter)), 0.0)
     items = fields.items(given.get("ec_items", "") if action == order else "", rules)

@@ -16,9 +16,9 @@ from infra.service.logs import logger
 from schemas.tables import PacketKind
 from streams import metrics
 from streams.repeats import unpacked
-from streams.state import VISIT_MS, VISIT_STATE_COLUMNS, PartitionState
+from streams.state import HELD_MS, VISIT_MS, VISIT_STATE_COLUMNS, PartitionState
 from streams.stored import islands
-from streams.surroundings import Asked
+from streams.surroundings import Asked, AskedVisits
 from streams.window import Run, Window
 
 log = logger(__name__)
@@ -66,7 +66,11 @@ def state_before(client: Client, partition: int, generation: int, offset: int) -
     watermark_ms, from_ms = (max(int(value), 0) for value in highest.result_rows[0])
     return PartitionState.from_rows(
         watermark_ms,
-        _visits(client, before, watermark_ms),
+        _visits(
+            client,
+            f"{before} AND visit_last > {_moment(watermark_ms - HELD_MS)} "
+            f"AND time > {_moment(watermark_ms - HELD_MS - VISIT_MS)}",
+        ),
         _seen(client, before),
         Window.of(from_ms, *_identities(client, f"{before} AND received_at > {_moment(from_ms)}")),
     )
@@ -97,7 +101,26 @@ def _identities(client: Client, where: str, *more: str) -> tuple[Any, ...]:
     return (*unpacked(ids), *(rows[name].to_numpy() for name in rows.column_names[1:]))
 
 
-def _visits(client: Client, before: str, watermark_ms: int) -> list[tuple[object, ...]]:
+def stored_visits(client: Client, asked: Sequence[AskedVisits]) -> list[list[tuple[object, ...]]]:
+    """For each of these the visits among the stored rows, by a query each."""
+    return [_visits(client, _asked(one)) for one in asked]
+
+
+def _asked(one: AskedVisits) -> str:
+    metrics.visit_lookups.inc()
+    spans = " OR ".join(
+        f"site_id = {site} AND time BETWEEN {_moment(first)} AND {_moment(last)}" for site, first, last in one.spans
+    )
+    kinds = " OR ".join(
+        f"visit_{kind}_id IN ({', '.join(map(str, sorted(hashes)))})"
+        for kind, hashes in (("user", one.users), ("visitor", one.visitors), ("config", one.configs))
+        if hashes
+    )
+    before = f"`partition` = {one.partition} AND (generation, `offset`) < ({one.generation}, {one.offset})"
+    return f"{before} AND ({spans}) AND ({kinds})"
+
+
+def _visits(client: Client, where: str) -> list[tuple[object, ...]]:
     # one argMax of a tuple: a row is compared and kept once, not column by column
     latest = ", ".join(f"`{column}`" for column in VISIT_STATE_COLUMNS)
     columns = (
@@ -106,9 +129,8 @@ def _visits(client: Client, before: str, watermark_ms: int) -> list[tuple[object
     )
     rows = client.query(
         f"SELECT {', '.join(f'{sql} AS c{n}' for n, sql in enumerate(columns))} FROM ("
-        f"SELECT argMax(({latest}), {_place}) AS latest FROM events "
-        f"WHERE {before} AND visit_id != 0 AND visit_last > {_moment(watermark_ms - VISIT_MS)} "
-        f"AND time > {_moment(watermark_ms - 2 * VISIT_MS)} GROUP BY visit_id)"
+        f"SELECT argMax(({latest}), {_place}) AS latest FROM events WHERE {where} AND visit_id != 0 GROUP BY visit_id)",
+        settings={"max_query_size": QUERY_BYTES},
     ).result_rows
     return [tuple(row) for row in rows]
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from schemas.exclusions import safe_pattern
+from schemas.goals import Goal
 from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS, EXCLUSION_LISTS
 from schemas.privacy import (
     Consent,
@@ -70,6 +71,7 @@ class Rules:
     fine: bool
     campaign_splits: bool
     reads_ids: bool
+    goals: tuple[Goal, ...] = ()
     granted: bool = False
     consented: Rules | None = None
 
@@ -142,6 +144,7 @@ class Rules:
                 privacy.visitor_ids is not VisitorIds.REQUEST
                 and not (privacy is base and privacy.consent is Consent.AWARE)
             ),
+            goals=policy.goal_rules,
             granted=privacy is not base,
             consented=consented,
         )
@@ -150,17 +153,18 @@ class Rules:
         """The rules of an action whose consent is `consent.GIVEN` or anything else."""
         return self.consented if consent == 1 and self.consented is not None else self
 
-    def internal(self, host: str, path: str) -> bool:
-        """Whether a page (host in lower case, with its port where one was given) is the site's own."""
-        return self.domains.depth(host, path) > 0
+    def neighbour(self, host: str, path: str, depth: int) -> str:
+        """The folder of another site that holds a page, as `shop.example/en`; "" where the site's own is as deep.
 
-    def neighbour(self, host: str, path: str) -> str:
-        """The folder of another site that holds a page, as `shop.example/en`; "" where the site's own is as deep."""
+        depth: of the page in the site's own domains.
+        """
+        if not self.folders:
+            return ""
         name = bare(host)
         name = name if name in self.folders else portless(name)
         path = canonical(path)
         folder = next((folder for folder in self.folders.get(name, ()) if path.startswith(folder)), "")
-        return name + folder.rstrip("/") if len(folder) > self.domains.depth(host, path) else ""
+        return name + folder.rstrip("/") if len(folder) > depth else ""
 
     def date(self, ms: int) -> date:
         """The calendar date of a moment (milliseconds since 1970 UTC, from 1972 on) at the site."""

@@ -1,8 +1,8 @@
 """What a worker holds of one partition between batches: watermark, open visits, names seen, identities of repeats.
 
 It is a function of the stored rows before a place, so it needs no changelog. The watermark is the highest
-`received_at` of the packets below, each clamped to the broker's time of its record. A visit is open while its
-last action is after the watermark less 30 minutes.
+`received_at` of the packets below, each clamped to the broker's time of its record. A visit is held while its last
+action is after the watermark less `HELD_MS`; older ones are looked up when a late event asks (`streams.late`).
 
 To build the state before place R = (generation, offset) of partition p:
 
@@ -11,7 +11,7 @@ To build the state before place R = (generation, offset) of partition p:
 2. `seen`: of the rows of `packets` of p before R with kind FIRST, (writer, first seq, last seq) of ranges that
    cover them; single rows as (writer, seq, seq) will do, in any order.
 3. `visits`: of the rows of `events` of p before R with
-   `visit_last > watermark - 30 min` (and, which follows and prunes, `time > watermark - 60 min`),
+   `visit_last > watermark - HELD_MS` (and, which follows and prunes, `time > watermark - HELD_MS - 30 min`),
    one row per `visit_id`: each of `VISIT_STATE_COLUMNS` as argMax over the place (generation, offset, index),
    in the order of that tuple. Times are milliseconds as integers.
 4. `repeats`: with `from_ms` the highest `repeats_from` of the rows of `packets` of p before R (0 where there are
@@ -27,6 +27,8 @@ from typing import Any, Final
 from streams.window import Window
 
 VISIT_MS = 1_800_000  # Matomo's visit_standard_length
+SLACK_MS = 120_000  # an event later than this is a late one
+HELD_MS = VISIT_MS + SLACK_MS
 VISIT_ACTIONS = 10_000  # after so many actions a new visit begins
 
 VISIT_STATE_COLUMNS = (
@@ -45,7 +47,7 @@ VISIT_STATE_COLUMNS = (
 )
 
 
-# An open visit, as of its latest event: id, start, last, position, page views, campaign, visitor, user, config.
+# A visit, as of its latest event: id, start, last, position, page views, campaign, visitor, user, config.
 # Ids are day-keyed hashes, 0 for none; times are milliseconds. It is a value: every event makes a new one.
 Visit = tuple[int, int, int, int, int, str, int, int, int]
 ID: Final = 0
@@ -114,7 +116,7 @@ class PartitionState:
     """The state of one partition; changed only by `Outcome.apply`.
 
     `index` finds a visit by the hash of a user, a visitor or a configuration: of the visits that have it, the
-    one with the latest action, and of equals the one touched last. It may still hold visits that are closed;
+    one with the latest action, and of equals the one touched last. It may still have visits that need not be held;
     they are swept out now and then.
     """
 
@@ -140,7 +142,7 @@ class PartitionState:
         state = cls()
         state.watermark_ms = watermark_ms
         state.repeats = repeats if repeats is not None else Window()
-        cutoff = watermark_ms - VISIT_MS
+        cutoff = watermark_ms - HELD_MS
         for row in sorted(visits, key=lambda row: (row[2], *row[9:12])):  # latest action, then place
             visit: Visit = tuple(row[:9])
             if visit[LAST] > cutoff:
@@ -155,8 +157,8 @@ class PartitionState:
         return state
 
     def open(self) -> dict[int, Visit]:
-        """Open visits by each hash that finds them."""
-        cutoff = self.watermark_ms - VISIT_MS
+        """The visits that are held, by each hash that finds them."""
+        cutoff = self.watermark_ms - HELD_MS
         return {key: visit for key, visit in self.index.items() if visit[LAST] > cutoff}
 
     def __eq__(self, other: object) -> bool:
@@ -171,7 +173,7 @@ class PartitionState:
     __hash__ = None  # type: ignore[assignment]
 
     def sweep(self) -> None:
-        """Drop closed visits when the index has doubled since the last time, so that it stays bounded."""
+        """Drop visits that need not be held when the index has doubled since the last time: it stays bounded."""
         if len(self.index) > 2 * self._swept + 1024:
             self.index = self.open()
             self._swept = len(self.index)

@@ -6,7 +6,8 @@ Surroundings             never the fault of an event: fetch, wait, process the b
 ├── SecretMissing        the secret of a calendar date is not here (yet)
 ├── SiteKeyMissing       the permanent key of a site is not here (yet)
 ├── HourKeyMissing       the key that opens the packets of an hour is not here (yet)
-└── RepeatsMissing       identities of late events must be looked up among the stored rows
+├── RepeatsMissing       identities of late events must be looked up among the stored rows
+└── VisitsMissing        visits of late events must be looked up among the stored rows
 """
 
 from __future__ import annotations
@@ -92,6 +93,30 @@ class RepeatsMissing(Surroundings):
         self.asked = tuple(asked)
 
 
+class AskedVisits(NamedTuple):
+    """Visits of late events: those with one of these hashes.
+
+    Stored rows of the partition count that lie before (generation, offset) and in one of the `spans`: a site, and the
+    first and last moment (milliseconds) of events.
+    """
+
+    partition: int
+    generation: int
+    offset: int
+    users: frozenset[int]
+    visitors: frozenset[int]
+    configs: frozenset[int]
+    spans: tuple[tuple[int, int, int], ...]
+
+
+class VisitsMissing(Surroundings):
+    """`asked`: one per partition, for the shell to look up."""
+
+    def __init__(self, asked: Sequence[AskedVisits]) -> None:
+        super().__init__(f"visits of late events of {len(asked)} partitions must be looked up")
+        self.asked = tuple(asked)
+
+
 class SiteKeyMissing(Surroundings):
     """`site`: whose policy keeps ids and whose permanent key the vault must give."""
 
@@ -125,6 +150,10 @@ class Lookups(Protocol):
 
     def identities(self, asked: Sequence[Asked]) -> Sequence[Run]:
         """For each of these the stored identities, perhaps with more of the same place; raises RepeatsMissing."""
+        ...
+
+    def visits(self, asked: Sequence[AskedVisits]) -> Sequence[Sequence[tuple[object, ...]]]:
+        """For each of these the stored visits, a row of `VISIT_STATE_COLUMNS` each; raises VisitsMissing."""
         ...
 
     def site_key(self, site: int) -> bytes:

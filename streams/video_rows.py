@@ -46,6 +46,7 @@ def job_row(value: bytes) -> dict[str, Any]:
         "output_height": [output.height for output in result.outputs],
         "output_time": [output.time for output in result.outputs],
         "site_id": result.site,
+        "output_about": [msgspec.json.encode(output.about).decode() for output in result.outputs],
     }
 
 
@@ -74,6 +75,17 @@ def sample_row(value: bytes) -> dict[str, Any]:
         "gpu_memory_total": of_each(lambda gpu: gpu.memory_total),
         "gpu_temperature": of_each(lambda gpu: gpu.temperature),
         "gpu_power": of_each(lambda gpu: gpu.power),
+        "gpu_encoder": of_each(lambda gpu: gpu.encoder),
+        "gpu_jpeg": of_each(lambda gpu: gpu.jpeg),
+        "gpu_power_limit": of_each(lambda gpu: gpu.power_limit),
+        "gpu_sm_clock": of_each(lambda gpu: gpu.sm_clock),
+        "gpu_memory_clock": of_each(lambda gpu: gpu.memory_clock),
+        "gpu_video_clock": of_each(lambda gpu: gpu.video_clock),
+        "gpu_throttled": of_each(lambda gpu: gpu.throttled),
+        "gpu_ecc_corrected": of_each(lambda gpu: gpu.ecc_corrected),
+        "gpu_ecc_uncorrected": of_each(lambda gpu: gpu.ecc_uncorrected),
+        "gpu_remapped_rows": of_each(lambda gpu: gpu.remapped_rows),
+        "gpu_remap_pending": of_each(lambda gpu: gpu.remap_pending),
     }
 
 

@@ -1,4 +1,5 @@
-"""The `veilstream` command. Every module of this package is a sub-command of its name, loaded when it is called.
+"""The `veilstream` command. Every module of this package is a sub-command of its name, with
+dashes, loaded when it is called.
 
 A module has either `app`, a Typer application with sub-commands, or `command`, one function. What its docstring's
 first line says after the colon is the short help. Exit status: 0 what was asked holds, 1 it does not, 2 it was asked
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ def summaries() -> dict[str, str]:
         if not path.stem.startswith("_"):
             text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
             summary = text.partition("\n")[0].partition(": ")[2]
-            found[path.stem] = summary[:1].upper() + summary[1:]
+            found[path.stem.rstrip("_").replace("_", "-")] = summary[:1].upper() + summary[1:]
     return found
 
 
@@ -49,7 +51,8 @@ def application(wanted: str) -> typer.Typer:
         if name != wanted:
             app.command(name, help=summary)(lambda: None)
             continue
-        module = importlib.import_module(f"infra.cli.{name}")
+        stem = name.replace("-", "_")
+        module = importlib.import_module(f"infra.cli.{stem}{'_' if keyword.iskeyword(stem) else ''}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:

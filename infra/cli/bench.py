@@ -15,7 +15,7 @@ import typer
 
 TOP = Path(__file__).parents[2]
 QUICK_ROUNDS = 2
-LOG_LEVEL = "VEILSTREAM_LOG_LEVEL"
+KEPT = ("VEILSTREAM_LOG_LEVEL", "VEILSTREAM_TEST_MEDIA")
 
 
 def command(
@@ -44,7 +44,7 @@ def command(
         raise typer.Exit(2) from None
     frame = importlib.import_module("tests.benchmarks.frame")
     show = importlib.import_module("tests.benchmarks.frame.show").show
-    for variable in [name for name in os.environ if name.startswith("VEILSTREAM_") and name != LOG_LEVEL]:
+    for variable in [name for name in os.environ if name.startswith("VEILSTREAM_") and name not in KEPT]:
         del os.environ[variable]  # what is set for an installation is not meant for the benchmark's own
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

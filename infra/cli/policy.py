@@ -11,6 +11,7 @@ import typer
 from infra import privacy
 from infra.service.settings import load_settings
 from schemas.privacy import RULES
+from schemas.retention import KINDS
 from schemas.sites import Site, SitesError, load_sites
 
 app = typer.Typer(help="Privacy policies: what is in force at a site, and where it is from.", no_args_is_help=True)
@@ -28,23 +29,27 @@ def _site(number: int) -> Site:
 
 @app.command()
 def show(site: Number, as_json: Json = False) -> None:
-    """Print every rule in force at a site, and where its value is from: the preset, default.toml or the site's file."""
+    """Print every rule in force at a site and how long rows are kept, and where each value is from."""
     found = _site(site)
     values: dict[str, Any] = msgspec.to_builtins(found.policy.privacy, str_keys=True)
     kind = privacy.kind(found.policy.privacy)
     if as_json:
         rules = {name: {"value": values[name], "from": found.privacy_from[name]} for name in RULES}
-        typer.echo(json.dumps({"site": site, "kind": kind, "rules": rules}))
+        days = {name: {"value": getattr(found.retention, name), "from": found.retention_from[name]} for name in KINDS}
+        typer.echo(json.dumps({"site": site, "kind": kind, "rules": rules, "retention": days}))
         return
     typer.echo(f"site {site}: {kind}")
     for name in RULES:
         typer.echo(f"{name} = {json.dumps(values[name])}\t# {found.privacy_from[name]}")
+    for name in KINDS:
+        typer.echo(f"retention.{name} = {getattr(found.retention, name) or 0}\t# {found.retention_from[name]}")
 
 
 @app.command()
 def explain(site: Number, as_json: Json = False) -> None:
     """Say in plain sentences what is collected at a site, in which form and for how long."""
-    sentences = privacy.explain(_site(site).policy)
+    found = _site(site)
+    sentences = privacy.explain(found.policy, found.retention)
     if as_json:
         typer.echo(json.dumps({"site": site, "sentences": sentences}))
         return

@@ -90,6 +90,7 @@ def show(number: Annotated[int, typer.Argument(metavar="ID", help="The site's id
         "name": site.name,
         "main_url": site.main_url,
         **msgspec.to_builtins(site.policy, str_keys=True),
+        "goal_names": site.goal_names,
         "limits": None if site.limit is None else msgspec.to_builtins(site.limit),
         "tokens": [_shown(digest, token) for digest, token in site.tokens.items()],
     }

@@ -14,8 +14,9 @@ import typer
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 TOP = Path(__file__).parents[2]
-# A process a core, each with a broker and an engine of its own; more than four want more memory than they save time.
-PROCESSES = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+# Each with a broker and an engine of its own. One more than there are cores, as tests of outages mostly wait; more than
+# four want more memory than they save time.
+PROCESSES = ("-n", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile")
 
 
 def checks() -> dict[str, list[str]]:

@@ -217,6 +217,10 @@ class Settings(BaseSettings):
     video_output_folder: Path | None = Field(
         None, description="folder for posters and storyboards; default: thumbnails in the state folder"
     )
+    video_gpu: int | None = Field(
+        None, ge=0, description="number of the GPU that this media worker may use; default: the first that is good"
+    )
+    video_keep_uploads: bool = Field(False, description="keep what was uploaded once its job has ended")
     video_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it counts as failed")
     video_job_seconds: float = Field(300.0, gt=0, description="longest time for one attempt at a video")
     video_drain_seconds: float = Field(20.0, ge=0, description="after SIGTERM, how long a video may still take")

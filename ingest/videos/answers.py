@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
-from schemas.videos import Engine, Kind, Reason, Result, Source, State
+from schemas.outputs import About, Kind, Output, Score
+from schemas.videos import Engine, Reason, Result, Source, State
 
 Moment = Annotated[str, msgspec.Meta(description="UTC, RFC 3339", extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, msgspec.Meta(description="a UUID of version 7", extra_json_schema={"format": "uuid"})]
@@ -26,7 +27,9 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class File(msgspec.Struct, frozen=True):
-    """An output. `width` and `height`: pixels, of one tile for WebVTT; `time`: seconds, of the (first) frame shown."""
+    """An output. `width` and `height`: pixels, of one tile for what tells tiles; `time`: seconds, of the (first) frame
+    shown. Of a single picture also its most common `colour` (#rrggbb) and a `placeholder` (BlurHash), of a poster the
+    `score` of its frame."""
 
     kind: Kind
     path: str
@@ -34,6 +37,9 @@ class File(msgspec.Struct, frozen=True):
     width: int
     height: int
     time: float
+    score: Score | UnsetType = UNSET
+    placeholder: str | UnsetType = UNSET
+    colour: str | UnsetType = UNSET
 
 
 class Video(msgspec.Struct, frozen=True):
@@ -73,6 +79,21 @@ def place_of(job: str, file: str = "") -> str:
     return f"/v1/videos/{job}" + (f"/{file}" if file else "")
 
 
+def file_of(job: str, output: Output, about: About) -> File:
+    """An output of a job."""
+    return File(
+        output.kind,
+        output.path,
+        place_of(job, output.path.rpartition("/")[2]),
+        output.width,
+        output.height,
+        output.time,
+        score=about.score or UNSET,
+        placeholder=about.placeholder or UNSET,
+        colour=about.colour or UNSET,
+    )
+
+
 def video_of(result: Result) -> Video:
     """A job that has ended, as it was told."""
     failed = result.reason is not None
@@ -83,11 +104,7 @@ def video_of(result: Result) -> Video:
         result.attempt,
         moment(datetime.fromtimestamp(result.queued_ms / 1000, UTC)),
         moment(datetime.fromtimestamp(result.at_ms / 1000, UTC)),
-        [
-            File(output.kind, output.path, place_of(result.job, output.path.rpartition("/")[2]), *rest)
-            for output in result.outputs
-            for rest in [(output.width, output.height, output.time)]
-        ],
+        [file_of(result.job, output, output.about) for output in result.outputs],
         seconds=result.seconds,
         reason=result.reason if result.reason is not None else UNSET,
         detail=result.detail if failed else UNSET,

@@ -9,14 +9,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 from urllib3.exceptions import HTTPError
 
 from infra.service.clickhouse import ClickHouseError, Client, connect
 from infra.service.logs import describe, logger
 from infra.service.settings import Settings
-from ingest.videos.answers import File, Video, VideoList, moment, place_of
-from schemas.videos import CURRENT_FIRST, Engine, Job, Kind, Reason, Source, State
+from ingest.videos.answers import Video, VideoList, file_of, moment
+from schemas.outputs import About, Kind, Output
+from schemas.videos import CURRENT_FIRST, Engine, Job, Reason, Source, State
 
 log = logger(__name__)
 
@@ -30,6 +32,7 @@ COLUMNS = (
     *("job", "site_id", "state", "attempt", "queued_at", "at", "engine", "seconds", "reason", "detail"),
     *("source_width", "source_height", "source_duration", "source_rotation", "source_codec", "source_pixel_format"),
     *("output_kind", "output_path", "output_width", "output_height", "output_time"),
+    "output_about",
 )
 CURRENT = (
     f"SELECT {', '.join(COLUMNS)} FROM video_jobs FINAL WHERE %s ORDER BY job DESC, {CURRENT_FIRST} LIMIT 1 BY job"
@@ -41,6 +44,7 @@ PAGE = (
 )
 STORED = "SELECT DISTINCT job FROM video_jobs WHERE job IN {jobs:Array(String)}"
 AFTER_ALL = "~"  # sorts after every id
+decode_about = msgspec.json.Decoder(About).decode
 LISTED = (State.QUEUED, State.RUNNING, State.FAILED, State.DONE)
 
 
@@ -133,6 +137,7 @@ class States:
 def _described(row: Mapping[str, Any]) -> Video:
     job, state = row["job"], State(row["state"])
     outputs = zip(*(row[f"output_{name}"] for name in ("kind", "path", "width", "height", "time")), strict=True)
+    about = list(row["output_about"])  # none in rows of the time before
     return Video(
         job,
         row["site_id"],
@@ -141,8 +146,8 @@ def _described(row: Mapping[str, Any]) -> Video:
         moment(row["queued_at"]),
         moment(row["at"]),
         [
-            File(Kind(kind), path, place_of(job, path.rpartition("/")[2]), width, height, time)
-            for kind, path, width, height, time in outputs
+            file_of(job, Output(Kind(kind), path, width, height, time), decode_about(about[place] if about else "{}"))
+            for place, (kind, path, width, height, time) in enumerate(outputs)
         ],
         seconds=row["seconds"] if state in (State.DONE, State.FAILED) else UNSET,
         reason=Reason(row["reason"]) if row["reason"] else UNSET,

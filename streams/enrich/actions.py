@@ -1,6 +1,6 @@
 """What an event is.
 
-Priority, highest first: heartbeat, order or cart, goal, download, outlink, event, content, site search, page
+Priority, highest first: heartbeat, order or cart, goal, media, download, outlink, event, content, site search, page
 view (facts: Matomo ranks page < search < content < event < outlink < download). A custom action (`ca=1`) that
 is none of these is never a page view and counts as an event without a category.
 """
@@ -19,6 +19,7 @@ def classify(
     *,
     ping: bool,
     goal: int,
+    media: bool,
     download: bool,
     link: bool,
     event: bool,
@@ -34,6 +35,8 @@ def classify(
         return ActionType.ECOMMERCE
     if goal > 0:
         return ActionType.GOAL
+    if media:
+        return ActionType.MEDIA
     if download:
         return ActionType.DOWNLOAD
     if link:
@@ -51,6 +54,7 @@ def classify_columns(
     *,
     ping: Flags,
     goal: npt.NDArray[np.int64],
+    media: Flags,
     download: Flags,
     link: Flags,
     event: Flags,
@@ -60,11 +64,12 @@ def classify_columns(
 ) -> npt.NDArray[np.uint8]:
     """`classify` for columns."""
     chosen = np.select(
-        [ping, goal == 0, goal > 0, download, link, event, content, search, custom],
+        [ping, goal == 0, goal > 0, media, download, link, event, content, search, custom],
         [
             ActionType.PING,
             ActionType.ECOMMERCE,
             ActionType.GOAL,
+            ActionType.MEDIA,
             ActionType.DOWNLOAD,
             ActionType.OUTLINK,
             ActionType.EVENT,

@@ -46,11 +46,16 @@ def of_values(values: Mapping[str, str], rules: Rules) -> Campaign:
     return campaign if campaign.name else NONE
 
 
+def named(parameters: Iterable[Parameter], rules: Rules) -> tuple[Parameter, ...]:
+    """Those of a URL's parameters that may name a campaign."""
+    return tuple([parameter for parameter in parameters if parameter.name in rules.campaign_parameters])
+
+
 def of_parameters(parameters: Iterable[Parameter], rules: Rules) -> Campaign:
     """The campaign of a URL's parameters; of several with one name the first that is not empty counts."""
     values: dict[str, str] = {}
-    for parameter in parameters:
-        if parameter.name in rules.campaign_parameters and not values.get(parameter.name):
+    for parameter in named(parameters, rules):
+        if not values.get(parameter.name):
             values[parameter.name] = tidy(decode(parameter.value))
     return of_values(values, rules) if values else NONE
 

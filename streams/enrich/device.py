@@ -38,6 +38,17 @@ _parser = Parser(Resolver(load_lazy_builtins()))
 _control = re.compile(r"[\x00-\x1f\x7f]").sub
 _desktops = frozenset({"Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedora", "Debian", "FreeBSD", "OpenBSD"})
 _phone_systems = frozenset({"iOS", "Android", "Windows Phone", "BlackBerry OS", "KaiOS", "Firefox OS", "HarmonyOS"})
+_phone_systems |= {
+    "Symbian OS",
+    "Symbian^3",
+    "Bada",
+    "BREW",
+    "Windows Mobile",
+    "Nokia Series 30 Plus",
+    "Nokia Series 40",
+}
+_console = re.compile(r"PlayStation|Nintendo|Xbox").search
+_feature_phone = re.compile(r"MIDP|UP\.Browser|UP\.Link|J2ME").search
 
 
 def describe(agent: str) -> Device:
@@ -65,11 +76,13 @@ def _type(agent: str, result: Result, os: str, bot: Bot) -> str:
     family = result.device.family if result.device else ""
     if bot & MACHINES:
         return "bot"
+    if _console(agent):
+        return "console"
     if "TV" in agent or "tvOS" in agent or "BRAVIA" in agent:
         return "tv"
-    if "iPad" in family or "Tablet" in agent or (os == "Android" and "Mobile" not in agent):
+    if "iPad" in family or "Tablet" in agent.replace("Tablet PC", "") or (os == "Android" and "Mobile" not in agent):
         return "tablet"
-    if os in _phone_systems or "Mobile" in agent:
+    if os in _phone_systems or "Mobile" in agent or _feature_phone(agent):
         return "smartphone"
     return "desktop" if os in _desktops else ""
 

@@ -137,11 +137,11 @@ def classify(parts: Parts | None, rules: Rules) -> Referrer:
 
 
 def _classified(parts: Parts, rules: Rules) -> Referrer:
-    folder = rules.neighbour(parts.host, parts.path)
-    excluded = rules.excluded_referrers.depth(parts.host, parts.path) > 0
-    if excluded or (not folder and rules.internal(parts.host, parts.path)):
+    depth = rules.domains.depth(parts.host, parts.path)
+    folder = rules.neighbour(parts.host, parts.path, depth)
+    if (not folder and depth > 0) or rules.excluded_referrers.depth(parts.host, parts.path) > 0:
         return DIRECT
-    url, removed = clean(parts, rules, _noise(parts.host))
+    url, removed = clean(parts, rules, noise(parts.host))
     if folder:
         return Referrer(ReferrerType.WEBSITE, cut(folder, LIMIT), "", url, "", removed)
     host = bare(portless(parts.host))
@@ -162,7 +162,8 @@ def of_visit(actions: Iterable[Referrer]) -> Referrer:
     return next((found for found in actions if found.type != ReferrerType.DIRECT), DIRECT)
 
 
-def _noise(host: str) -> frozenset[str]:
+def noise(host: str) -> frozenset[str]:
+    """The parameters of a host's addresses that it writes for itself."""
     return next((names for pattern, names in _NOISE if pattern.search(host)), frozenset())
 
 

@@ -7,6 +7,7 @@ share, `peers/` the programs they are compared with.
 from __future__ import annotations
 
 import importlib
+import keyword
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ ROUNDS = 5
 
 def names() -> list[str]:
     """The benchmarks there are."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(path.stem.rstrip("_") for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,5 +35,5 @@ def load(name: str) -> Benchmark:
     """The benchmark of this name; raises KeyError where there is none."""
     if name not in names():
         raise KeyError(name)
-    module = importlib.import_module(f"tests.benchmarks.{name}")
+    module = importlib.import_module(f"tests.benchmarks.{name}{'_' if keyword.iskeyword(name) else ''}")
     return Benchmark(module.run, getattr(module, "ROUNDS", ROUNDS))

@@ -1,7 +1,9 @@
 """`queries`: what inserts keep of their rate while four dashboards ask about all rows without a pause.
 
 Rates are rows per second of the wall clock, with all cores for all: what is measured is how they share the machine.
-Then, beside inserts and queries that go on, a query is made to pass its memory limit; it must fail alone.
+Then, beside inserts and queries that go on, a query is made to pass its memory limit; it must fail alone. At last,
+nothing else going on, the questions of `frame.month` are asked about 30 days of a site with 10 million events, of the
+tables and of a row-wise one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import pyarrow as pa
 
 from infra.service.clickhouse import Client, DatabaseError, connect, insert_if
 from infra.service.settings import Settings
-from tests.benchmarks.frame import BenchmarkError, Frame
+from tests.benchmarks.frame import BenchmarkError, Frame, month
 from tests.benchmarks.frame.laboratory import Laboratory, laboratory
 from tests.benchmarks.frame.result import Result, Setting
 from tests.benchmarks.frame.rounds import Sample, interleaved
@@ -42,6 +44,7 @@ TOO_MUCH = "SELECT length(groupArray(number)) FROM numbers(1000000000)"
 def run(frame: Frame) -> Result:
     """Inserts alone and inserts beside four dashboards, in turns."""
     stored, seconds = frame.pick(3_000_000, 200_000), frame.pick(15, 4)
+    large = frame.pick(10_000_000, 100_000)
     frame.say("making rows")
     rows = real_rows(30_000)
     with laboratory(frame, ["front"], apart=False) as lab, lab.tables() as client:
@@ -54,8 +57,15 @@ def run(frame: Frame) -> Result:
         )
         frame.say("a query passes its memory limit")
         limit = load.over_the_limit()
+        frame.say(f"making {large:,} events of one site")
+        for part in month.chunks(rows, large):
+            _insert(client, part)
+        plain = month.row_wise(frame.folder / "plain.sqlite", month.chunks(rows, large))
+        asked = month.compare(client, plain, frame.rounds)
+        plain.close()
     setting = Setting(f"{stored:,} rows", series["inserts beside queries"], series["inserts alone"])
-    details = {"query_over_its_limit": limit, "queries_median_ms": load.times()}
+    thirty_days = {"events": large, "slowest_ms": max(found["ours_ms"] for found in asked.values()), "queries": asked}
+    details = {"thirty_days": thirty_days, "query_over_its_limit": limit, "queries_median_ms": load.times()}
     return Result("queries", "rows per second, wall", "row", "the same inserts without queries", [setting], details)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fault.away import BrokerAway, FrontAway
+from tests.fault.decoder import KillDecoder
 from tests.fault.disk import FullDisk
 from tests.fault.faults import Fault
 from tests.fault.inherit import Inherit
@@ -16,7 +17,10 @@ from tests.fault.zombie import Zombie
 _EACH: tuple[Fault, ...] = (Kill(), Pause(), Zombie(), Rebalance(), BrokerAway(), FrontAway())
 # What stands between a client's event and the log: the collector, its disk, the network, the broker.
 _COLLECTOR: tuple[Fault, ...] = (Kill(("collector", "kafka")), Inherit(), Cut(), BrokerAway(), FullDisk())
+# What an accepted video goes through; every third one is damaged.
+_MEDIA: tuple[Fault, ...] = (Kill(("media",)), KillDecoder(), Pause(("media",)), Kill(("kafka", "videos")))
 FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:], PrivacyKill())} | {
     "collector": _COLLECTOR,
+    "media": _MEDIA,
     "all": (*_EACH, *_COLLECTOR[1:3], _COLLECTOR[4]),
 }

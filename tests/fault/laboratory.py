@@ -28,6 +28,7 @@ from infra.local.ports import free, taken
 from infra.local.stack import Stack, isolated
 from infra.service.settings import PREFIX, Settings
 from schemas.topics import EVENTS_RAW
+from tests.fault.decoder import KillDecoder
 from tests.fault.disk import FullDisk, spool_disk
 from tests.fault.faults import Fault, Strike, deal
 from tests.fault.field import Field
@@ -89,7 +90,8 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
             url, journal, sites=f"{SITES[0]}-{SITES[-1]}", rate=plan.rate, seed=plan.seed, repeats=REPEATS
         )
         cleanup.callback(load.stop)
-        videos = VideoLoad(stack.settings) if with_videos else None
+        many = any(isinstance(fault, KillDecoder) for fault in faults)
+        videos = VideoLoad(stack.settings, many=many) if with_videos else None
         if videos:
             cleanup.callback(videos.stop)
             videos.start()

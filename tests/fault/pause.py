@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from tests.fault.field import Field
@@ -13,12 +13,14 @@ SECONDS = (0.5, 8.0)  # the sessions of workers and of the broker, 6 and 3 s, en
 
 
 class Pause:
-    """Every kind of process in turns."""
+    """Every kind of process in turns, or those given."""
 
     name = "pause"
-    kinds = EVERY_KIND
     outage = False
     workers = 1
+
+    def __init__(self, kinds: Sequence[str] = EVERY_KIND) -> None:
+        self.kinds = kinds
 
     def strike(self, field: Field, kind: str, random: Random) -> Mapping[str, int]:
         """See `faults.Fault`."""

@@ -28,7 +28,7 @@ from schemas.reasons import Rejected
 from schemas.sites import PolicySet
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
 from streams.batch import PartitionState, Record, process
-from streams.surroundings import Asked, PolicyMissing
+from streams.surroundings import Asked, AskedVisits, PolicyMissing
 from streams.window import Run
 from tests.fuzz.clients import Seen, send
 from tests.fuzz.inputs import SITES, make
@@ -88,6 +88,10 @@ class World:
     def identities(self, asked: Sequence[Asked]) -> list[Run]:
         """Nothing was stored before these packets."""
         return [Run(np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)) for _ in asked]
+
+    def visits(self, asked: Sequence[AskedVisits]) -> list[list[tuple[object, ...]]]:
+        """Nothing was stored before these packets."""
+        return [[] for _ in asked]
 
 
 def run(folder: Path, requests: int, seed: int, say: Callable[[str], None]) -> Findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,10 @@ class Faulty:
     def __init__(self, video: Video, change: Callable[[VideoFrame], VideoFrame], late: float = 0.0) -> None:
         self._video, self._change, self._late = video, change, late
 
-    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]:
-        for time, shot in self._video.frames(wanted, small):
+    def frames(
+        self, wanted: Sequence[float], small: Mapping[float, Size], exact: AbstractSet[float] = frozenset()
+    ) -> Iterator[tuple[float, Shot]]:
+        for time, shot in self._video.frames(wanted, small, exact):
             yield time, Shot(shot.time + self._late, self._change(shot.frame))
 
 

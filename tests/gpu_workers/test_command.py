@@ -40,13 +40,44 @@ def test_one_file_gives_three_and_one_line_of_json(tmp_path: Path) -> None:
         "codec": "h264",
         "pixel_format": "yuv420p",
     }
-    assert [output["kind"] for output in answer["outputs"]] == ["poster", "storyboard", "webvtt"]
-    assert set(answer["outputs"][0]) == {"kind", "path", "width", "height", "time"}
+    assert [output["kind"] for output in answer["outputs"]] == ["poster", "storyboard", "webvtt", "tiles"]
+    assert set(answer["outputs"][0]) >= {"kind", "path", "width", "height", "time", "score", "placeholder", "colour"}
     assert answer["seconds"] > 0
-    poster, sheet, vtt = (Path(output["path"]) for output in answer["outputs"])
+    poster, sheet, vtt, _ = (Path(output["path"]) for output in answer["outputs"])
     assert load(poster).shape == (120, 160, 3)
     assert load(sheet).shape == (answer["outputs"][1]["height"], answer["outputs"][1]["width"], 3)
     assert cues(vtt)
+
+
+def test_what_is_wanted_is_said_as_to_the_api(tmp_path: Path) -> None:
+    wanted = ("poster:width=64,format=webp", "at:times=0.5+1,width=64", "storyboard:index=bif", "preview:format=mp4")
+    options = [part for text in wanted for part in ("--output", text)]
+    done = thumbnail(small(tmp_path / "clip.mp4"), "--out", tmp_path / "out", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    outputs = json.loads(done.stdout)["outputs"]
+    assert [Path(output["path"]).name for output in outputs] == [
+        *("poster-64.webp", "at-64-001.jpg", "at-64-002.jpg"),
+        *("storyboard-160.jpg", "storyboard-160.bif", "preview-320.mp4"),
+    ]
+    assert [output["time"] for output in outputs[1:3]] == [0.48, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("painting", "Invalid value 'painting'"),
+        ("poster:width=5", ">= 16"),
+        ("poster:width", "KEY=VALUE"),
+        ("poster:size=5", "unknown field `size`"),
+        ("at", "missing required field `times`"),
+        ("poster:format=bmp", "Invalid enum value 'bmp'"),
+    ],
+)
+def test_what_there_is_not_is_said_in_a_line(text: str, why: str, tmp_path: Path) -> None:
+    done = thumbnail(tmp_path / "clip.mp4", "--out", tmp_path, "--output", text)
+    assert done.returncode == 2
+    assert why in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bad_file_is_an_error_with_a_reason(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,10 @@ class Half:
     def __init__(self, video: Video) -> None:
         self._video = video
 
-    def frames(self, wanted: Sequence[float], small: Mapping[float, Size]) -> Iterator[tuple[float, Shot]]:
-        yield from self._video.frames(wanted[::2], small)
+    def frames(
+        self, wanted: Sequence[float], small: Mapping[float, Size], exact: AbstractSet[float] = frozenset()
+    ) -> Iterator[tuple[float, Shot]]:
+        yield from self._video.frames(wanted[::2], small, exact)
 
 
 def test_an_engine_that_loses_frames_without_a_word_is_not_believed(

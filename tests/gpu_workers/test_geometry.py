@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_workers.geometry import TALLEST, Orientation, display, fit, grid, orientation, pixel_aspect
-from schemas.videos import Poster, Storyboard
-from tests.clips import as_shown, load, small, still
+from schemas.outputs import At, Poster, Storyboard
+from tests.clips import as_shown, ffmpeg, load, small, still
 from tests.gpu_workers.conftest import Maker
 
 ONE = 1 << 16
@@ -143,3 +143,42 @@ def test_an_interlaced_clip_has_no_combs(tmp_path: Path, thumbnails: Maker, out:
     poster = load(out / "poster-1280.jpg").astype(int)
     assert np.abs(np.diff(poster[:, :, 1], axis=0)).max() < 40
     assert poster.mean() > 200
+
+
+def test_a_stream_that_changes_its_shape_is_shown_whole(tmp_path: Path, thumbnails: Maker, out: Path) -> None:
+    one, wide = (
+        small(tmp_path / "one.ts", size="160x120"),
+        small(tmp_path / "wide.ts", "-output_ts_offset", "2", size="320x120"),
+    )
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() + wide.read_bytes())
+    thumbnails(both, At(times=(1.0, 3.0)))
+    assert load(out / "at-640-001.jpg").mean((1, 2)).min() > 5
+    second = load(out / "at-640-002.jpg")
+    assert second.shape == (120, 160, 3)
+    rows = second.mean((1, 2))
+    assert max(rows[:29].max(), rows[-29:].max()) < 5 < rows[31:-31].min()
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("mov", ("-c:v", "qtrle")),
+        ("mov", ("-c:v", "prores_ks", "-pix_fmt", "yuva444p10le")),
+        ("webm", ("-c:v", "libvpx", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", "-b:v", "2M")),
+        ("webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", "-b:v", "2M")),
+    ],
+)
+def test_what_is_transparent_is_black(
+    ending: str, options: tuple[str, ...], tmp_path: Path, thumbnails: Maker, out: Path
+) -> None:
+    clip = tmp_path / f"clip.{ending}"
+    source = (
+        "color=white:s=160x120:r=25:d=0.4,format=rgba,geq=r=240:g=240:b=240:a='if(lt(X,80),255,if(lt(Y,60),128,0))'"
+    )
+    ffmpeg("-f", "lavfi", "-i", source, *options, clip)
+    thumbnails(clip, Poster())
+    poster = load(out / "poster-1280.jpg").astype(int)
+    for place, value in (((slice(10, 110), slice(10, 70)), 240), ((slice(10, 50), slice(90, 150)), 120)):
+        assert abs(poster[place].mean() - value) < 6
+    assert poster[70:110, 90:150].mean() < 6

@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from gpu_workers.leases import LOST, group
 from infra import topics
 from infra.service.settings import Settings
 from infra.service.storage import storage
-from schemas.topics import VIDEO_JOBS
+from schemas.topics import VIDEO_DEAD, VIDEO_JOBS
 from schemas.videos import (
     RECORD,
     SITE_HEADER,
+    DeadLetter,
     Engine,
     InFolder,
     Job,
@@ -148,10 +151,10 @@ def test_a_job_survives_the_death_of_its_worker(settings: Settings, clip: Path, 
     results.wait(lambda told: "done 2" in told.of(job))
     assert results.of(job) == ["running 1", "running 2", "done 2"]
     outputs = results.last(job).outputs
-    assert len(outputs) == 2 * len(MUCH)
+    assert len(outputs) == 3 * len(MUCH)
     files = {path.name for path in (settings.thumbnails / job).iterdir()}
-    assert files == {RECORD, *(f"{wanted.name}.{ending}" for wanted in MUCH for ending in ("jpg", "vtt"))}
-    for sheet, text in zip(outputs[::2], outputs[1::2], strict=True):
+    assert files == {RECORD, *(f"{wanted.name}.{ending}" for wanted in MUCH for ending in ("jpg", "vtt", "json"))}
+    for sheet, text in zip(outputs[::3], outputs[1::3], strict=True):
         picture = load(settings.thumbnails / sheet.path)
         assert (picture.shape[1], picture.shape[0]) == (sheet.width, sheet.height)
         assert len(cues(settings.thumbnails / text.path)) == 100
@@ -275,6 +278,63 @@ def test_an_upload_is_done_as_any_file(settings: Settings, clip: Path, worker: S
     results.wait(lambda told: "failed 1" in told.of(missing.id))
     assert results.last(missing.id).reason is Reason.NOT_FOUND
     assert results.of(job.id) == ["running 1", "done 1"]
+    assert storage(settings).private.read(upload_key(job.id)) is None  # the source is deleted with the job's end
+    results.wait(lambda told: any(status.done == 1 for status in told.statuses))
+    assert storage(settings).outputs.read(results.last(job.id).outputs[0].path)
+
+
+def test_a_job_that_kills_two_engines_is_quarantined_and_leaves_a_dead_letter(
+    settings: Settings, make_settings: Any, clip: Path, results: Told, tmp_path: Path
+) -> None:
+    patient = make_settings(video_partitions=1, video_attempts=5, state=settings.state)
+    worker = media_worker(patient, tmp_path, "patient")
+    poison, once = ask(settings, clip, *MUCH), ask(settings, clip, Storyboard())
+    try:
+        worker.start(wait=False)
+        for attempt in (1, 2):
+            results.wait(lambda told, attempt=attempt: f"running {attempt}" in told.of(poison))  # type: ignore[misc]
+            kill_decoder(worker)
+        results.wait(lambda told: "failed 2" in told.of(poison))
+        assert results.last(poison).reason is Reason.QUARANTINED
+        results.wait(lambda told: "running 1" in told.of(once))
+        kill_decoder(worker)
+        results.wait(lambda told: "done 2" in told.of(once))
+        assert results.last(once).engine is Engine.CPU_CLI
+        assert worker.stop() == 0
+    finally:
+        worker.kill()
+    (letter,) = dead_letters(settings)
+    assert (letter.job.id, letter.job.outputs) == (poison, MUCH)
+    assert letter.result.reason is Reason.QUARANTINED
+    assert letter.engine is Engine.CPU_CLI
+
+
+def kill_decoder(worker: Service) -> None:
+    """Kills it once there is one."""
+    until = time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        try:
+            decoder(worker).kill()
+            return
+        except (StopIteration, psutil.Error):
+            time.sleep(0.05)
+    raise AssertionError("no decoder was started")
+
+
+def dead_letters(settings: Settings) -> list[DeadLetter]:
+    """All that there are."""
+    consumer: Any = KafkaConsumer(bootstrap_servers=settings.kafka.split(","), group_id=None)
+    try:
+        place = TopicPartition(settings.topic(VIDEO_DEAD), 0)
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        end, found = consumer.end_offsets([place])[place], []
+        while consumer.position(place) < end:
+            for records in consumer.poll(timeout_ms=200).values():
+                found += [msgspec.json.decode(record.value, type=DeadLetter) for record in records]
+        return found
+    finally:
+        consumer.close()
 
 
 def test_a_hanging_job_costs_an_attempt_and_not_the_lease(

@@ -6,7 +6,9 @@ from typing import Any
 import pynvml
 import pytest
 
+from gpu_workers import metrics
 from gpu_workers.nvml import Nvml, reasons, state_of
+from infra.service.metrics import exposition
 from schemas.videos import Gpu, NvmlState
 
 
@@ -131,6 +133,44 @@ def test_a_lost_gpu_is_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lost)
     assert nvml.snapshot().state is NvmlState.LOST
+
+
+def test_a_lost_gpu_hides_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
+    nvml = Nvml()
+    whole = pynvml.nvmlDeviceGetMemoryInfo
+
+    def memory(device: int) -> Any:
+        if device == 1:
+            raise pynvml.NVMLError_GpuIsLost
+        return whole(device)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
+    seen = nvml.snapshot()
+    assert seen.state is NvmlState.LOST
+    assert [gpu.index for gpu in seen.gpus] == [0, 2]
+
+
+def test_figures_are_shown_with_their_units_and_what_is_not_told_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch, "JpgUtilization")
+    metrics.show_gpus(Nvml().snapshot().gpus)
+    shown = exposition().decode()
+    for line in (
+        'veilstream_gpu_utilisation_percent{engine="decoder",gpu="GPU-0"} 91.0',
+        'veilstream_gpu_memory_bytes{gpu="GPU-0",kind="used"} 6.44939776e+08',
+        'veilstream_gpu_temperature_celsius{gpu="GPU-0"} 36.0',
+        'veilstream_gpu_power_watts{gpu="GPU-0",kind="limit"} 700.0',
+        'veilstream_gpu_clock_hertz{clock="video",gpu="GPU-0"} 3.45e+08',
+        'veilstream_gpu_held_back_reasons{gpu="GPU-0",why="power cap"} 1.0',
+        'veilstream_gpu_ecc_errors{gpu="GPU-0",kind="uncorrected"} 2.0',
+        'veilstream_gpu_remapped_rows{gpu="GPU-0"} 3.0',
+        "veilstream_video_gpus_devices 1.0",
+    ):
+        assert line in shown, line
+    assert 'engine="jpeg"' not in shown
+    metrics.show_gpus(())
+    assert "GPU-0" not in exposition().decode()
 
 
 def test_an_unknown_reason_is_told_by_its_bit() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_workers import storyboard, video
+from gpu_workers.storyboard import Board
 from schemas.videos import Kind, Storyboard
 from tests.clips import Cue, Picture, cues, ffmpeg, load, small, tile, times
 from tests.gpu_workers.conftest import Maker
@@ -103,7 +104,7 @@ def test_a_single_frame_is_a_storyboard_of_one_tile(tmp_path: Path, thumbnails: 
     made = thumbnails(small(tmp_path / "clip.mp4", "-frames:v", "1"), Storyboard())
     (cue,) = cues(out / "storyboard-160.vtt")
     assert cue.box == (0, 0, 160, 120)
-    assert [output.kind for output in made.outputs] == [Kind.STORYBOARD, Kind.WEBVTT]
+    assert [output.kind for output in made.outputs] == [Kind.STORYBOARD, Kind.WEBVTT, Kind.TILES]
     assert (made.outputs[0].width, made.outputs[0].height) == (160, 120)
 
 
@@ -118,7 +119,7 @@ def test_times_rise_from_the_start_and_end_before_the_video_does(duration: float
 
 @given(st.lists(st.floats(0, 9e4), min_size=1, max_size=100), st.floats(0, 1e5))
 def test_cues_follow_one_another_whatever_the_times(starts: list[float], end: float) -> None:
-    text = storyboard.webvtt(sorted(starts), end, (160, 90), "sheet.jpg")
+    text = storyboard.webvtt(Board(tuple(sorted(starts)), end, (160, 90), ("sheet.jpg",)))
     clocks = [line.split(" --> ") for line in text.splitlines() if "-->" in line]
     assert len(clocks) == len(starts)
     assert clocks[0][0] == "00:00:00.000"

@@ -45,6 +45,7 @@ def test_one_process_does_many_tasks_and_survives_bad_ones(decoder: Decoder, tas
         "job/poster-1280.jpg",
         "job/storyboard-160.jpg",
         "job/storyboard-160.vtt",
+        "job/storyboard-160.json",
     ]
     assert all((tmp_path / "out" / output.path).is_file() for output in made.outputs)
     (tmp_path / "bad.mp4").write_bytes(os.urandom(10_000))

@@ -69,7 +69,7 @@ def test_from_upload_to_files_and_nothing(
     assert api.upload(clip, key="k", outputs=[{"kind": "poster", "width": 160}, {"kind": "storyboard", "width": 64}])
     eventually(lambda: api.get(job).body.get("state") == "done", lambda: api.get(job).body)
     outputs = api.get(job).body["outputs"]
-    assert [output["kind"] for output in outputs] == ["poster", "storyboard", "webvtt"]
+    assert [output["kind"] for output in outputs] == ["poster", "storyboard", "webvtt", "tiles"]
     objects = gateway.objects(bucket)
     names = {f"outputs/{output['path']}" for output in outputs} | {f"outputs/{job}/{RECORD}"}
     assert {name for name in objects if name.startswith("outputs/")} == names

@@ -12,6 +12,7 @@ from infra.local.ports import free
 
 SUBCOMMANDS = [["sites", "list"], ["sites", "add"], ["sites", "check"], ["topics", "list"], ["topics", "ensure"]]
 SUBCOMMANDS += [["sites", "show"], ["sites", "token"], ["users", "add"], ["users", "remove"]]
+SUBCOMMANDS += [["retention", "run"], ["retention", "report"]]
 SUBCOMMANDS += [["policy", "show"], ["policy", "explain"], ["policy", "check"]]
 
 
@@ -34,7 +35,7 @@ def test_every_command_is_listed_with_a_short_help() -> None:
     shown = veilstream("--help").stdout
     for name, summary in summaries().items():
         assert name in shown
-        assert summary, f"infra/cli/{name}.py: its docstring must read `veilstream {name}`: what it does"
+        assert summary, f"{name}: its module's docstring must read `veilstream {name}`: what it does"
 
 
 @pytest.mark.parametrize("words", [[name] for name in summaries()] + SUBCOMMANDS, ids=" ".join)

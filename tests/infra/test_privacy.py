@@ -73,16 +73,22 @@ def test_the_default_does_not_leak_and_matomos_does() -> None:
 
 
 def test_commands(tmp_path: Path) -> None:
-    (tmp_path / "default.toml").write_text("[privacy]\nmask_bytes = 3\n")
+    (tmp_path / "default.toml").write_text("[privacy]\nmask_bytes = 3\n[retention]\nevents = 400\n")
     (tmp_path / "1.toml").write_text('[privacy]\nreferrer = "exclude_all"\n')
     (tmp_path / "2.toml").write_text('[privacy]\npreset = "matomo-default"\n')
     shown = veilstream("policy", "show", "1", "--json", VEILSTREAM_SITES_DIR=str(tmp_path))
-    rules = json.loads(shown.stdout.splitlines()[-1])["rules"]
+    rules, retention = (json.loads(shown.stdout.splitlines()[-1])[name] for name in ("rules", "retention"))
+    assert retention == {
+        "events": {"value": 400, "from": "default.toml"},
+        "rejects": {"value": None, "from": "unless set"},
+    }
     assert rules["mask_bytes"] == {"value": 3, "from": "default.toml"}
     assert rules["referrer"] == {"value": "exclude_all", "from": "1.toml"}
     assert rules["user_ids"] == {"value": "drop", "from": "preset no-personal-data"}
     explained = veilstream("policy", "explain", "1", VEILSTREAM_SITES_DIR=str(tmp_path))
     assert "without the last 3 of its 4 bytes" in explained.stdout
+    assert "Rows of events are kept for 400 days" in explained.stdout
+    assert "could not be stored are kept until they are erased" in explained.stdout
     assert veilstream("policy", "check", "1", VEILSTREAM_SITES_DIR=str(tmp_path)).returncode == 0
     checked = veilstream("policy", "check", "--json", VEILSTREAM_SITES_DIR=str(tmp_path))
     assert checked.returncode == 1

@@ -90,7 +90,7 @@ def test_from_job_to_files_and_rows(flow: Flow) -> None:
     sizes = {job.name: (job.files[0].width, job.files[0].height) for job in figures.jobs}
     assert sizes == {"landscape.mp4": (1280, 720), "upright.webm": (270, 480), "pal.mkv": (1024, 576)}
     for job in figures.jobs:
-        assert [file.kind for file in job.files] == ["poster", "storyboard", "webvtt"]
+        assert [file.kind for file in job.files] == ["poster", "storyboard", "webvtt", "tiles"]
         assert flow.rows(job.id) == ["queued 0", "running 1", "done 1"]
     assert flow.rows(figures.damaged.id) == ["queued 0", "running 1", "failed 1"]
 
@@ -113,14 +113,15 @@ def test_from_job_to_files_and_rows(flow: Flow) -> None:
     job = figures.jobs[0]
     looked_at = run.look(job.name, job.id, job.answer)
     assert looked_at == job
-    poster, storyboard, text = (file.path for file in job.files)
+    poster, storyboard, text, tiles = (file.path for file in job.files)
     poster.write_bytes(poster.read_bytes()[:-2000])
     storyboard.unlink()
     text.write_text("WEBVTT\n\n")
+    tiles.write_text("{}")
     (text.parent / ".draft").touch()
     wrong = [{**job.answer["outputs"][0], "time": -1.0}, *job.answer["outputs"][1:]]
     problems = run.look(job.name, job.id, {**job.answer, "outputs": wrong}).problems
-    assert len(problems) == 5, problems
+    assert len(problems) == 6, problems
     assert run.look(job.name, job.id, {**job.answer, "state": "failed", "reason": "crashed"}).problems
     assert run.look(DAMAGED, job.id, job.answer).problems
 

@@ -13,7 +13,7 @@ from schemas.packets import Role
 from schemas.sites import PolicySet
 from schemas.topics import SITE_POLICIES
 from tests.conftest import Starter
-from tests.ingest.test_collector import admin, ask, records, wait
+from tests.ingest.process import admin, ask, records, wait
 from tests.services import Services
 
 THOUSANDS = 9_000  # of which the policies would not fit into a record as they are

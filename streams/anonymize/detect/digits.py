@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 LOOK_BACK = 40  # characters before a number that may say what it is
 
-_other = re.compile(r"[^0-9]").sub
+_other = re.compile(r"[^0-9]+").sub
 _article = re.compile(
     r"(?:isbn|ean|gtin|upc|imei|issn|asin)[-_ 0-9]{0,4}[^A-Za-z0-9]{0,4}$"
     r"|(?<![A-Za-z0-9])(?:t|ts|time|timestamp|_|cb|v|ver|rnd|rand|random|cache|nocache|cachebuster)=$",

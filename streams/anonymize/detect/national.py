@@ -329,12 +329,16 @@ NUMBERS = (
 )
 
 
+MOST_DIGITS = max(number.digits for number in NUMBERS)
+_OF_DIGITS = [[number for number in NUMBERS if number.digits <= count] for count in range(MOST_DIGITS + 1)]
+
+
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Where they begin and end."""
     plain = text.replace("+", " ")  # as a query writes it
     count = max((len(digits_of(row)) for row in _rows(plain)), default=0)
-    for number in NUMBERS:
-        for match in number.pattern.finditer(plain) if count >= number.digits else ():
+    for number in _OF_DIGITS[min(count, MOST_DIGITS)]:
+        for match in number.pattern.finditer(plain):
             stands = _told if number.words else _alone
             if stands(number, text, plain, match) and number.valid(match[0]) and not is_article(text, match.start()):
                 yield match.span()

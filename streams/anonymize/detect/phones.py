@@ -61,7 +61,8 @@ _day = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])
 
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Where they begin and end."""
-    for match in _international(text):
+    many = len(digits_of(text)) >= LEAST
+    for match in _international(text) if many else ():
         least = LEAST if match[0][0] == "+" else LEAST + 2
         if match[0].isdecimal():  # what has no mark at all is more often an article
             article = ean(match[0]) or text[match.start() - 1 : match.start()] == "/"
@@ -69,7 +70,7 @@ def find(text: str) -> Iterator[tuple[int, int]]:
         if _valid(match[1], least):
             yield match.span()
     plain = text.replace("+", " ")  # as a query writes it
-    for match in _run(plain):
+    for match in _run(plain) if many else ():
         yield from _national(plain, match)
     for match in _number(text):
         told = _told(text, max(0, match.start() - _LOOK_BACK), match.start())

@@ -19,6 +19,7 @@ ENCODED = 12  # characters in a row that may be base64 of something
 
 # Six digits with little between them, or those of an Italian number: nothing else is a number of anybody.
 _number = re.compile(r"[0-9](?:(?:[^A-Za-z0-9]{0,3}[0-9]){5}|[0-9][A-Za-z][0-9]{2} ?[A-Za-z][0-9]{3})").search
+_account = re.compile(r"[A-Za-z]{2}[ .+-]?[0-9]{2}").search
 _dotted = re.compile(r"\.[0-9A-Fa-f]{4}\.").search
 _END = b"\n"  # of a text among several
 _UNMARKED = bytes(set(range(256)) - set(b"0123456789@./:" + _END))
@@ -56,10 +57,10 @@ def screened_all(texts: Sequence[str]) -> list[Screened]:
 
 def _screened(text: str, marks: bytes, words: bytes) -> Screened:
     long = _ENCODED in words
-    if not long and not marks.strip(b"/"):
-        return _NAMES if marks and _named(text) else NOTHING
     digits = len(marks.translate(None, _NOT_DIGITS))
     dots, colons = marks.count(b"."), marks.count(b":")
+    if not long and digits < IBAN_DIGITS and dots < 2 and colons < 2 and b"@" not in marks:
+        return _NAMES if b"/" in marks and _named(text) else NOTHING
     out: list[Detector] = []
     encoded = False
     if b"@" in marks:
@@ -68,7 +69,7 @@ def _screened(text: str, marks: bytes, words: bytes) -> Screened:
         encoded = not text.islower()
         if (encoded or digits >= DIGITS) and _OPAQUE in words:
             out.append(Detector.TOKEN)
-    if digits >= IBAN_DIGITS:
+    if digits >= IBAN_DIGITS and _account(text):
         out.append(Detector.IBAN)
     if digits >= DIGITS and _number(text):
         out += Detector.NATIONAL_ID, Detector.PHONE

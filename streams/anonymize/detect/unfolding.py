@@ -64,18 +64,32 @@ def unfolded(text: str) -> str:
 
 
 def unfolded_all(texts: Sequence[str]) -> list[str]:
-    """The same of many texts; the first round, which is the last for nearly all, of all together."""
-    out = list(texts)
-    simple = []
-    for at, text in enumerate(texts):
-        if "%" in text and text.isascii() and "&" not in text:
-            simple.append(at)
-        else:
-            out[at] = unfolded(text)
-    escaped = [texts[at] for at in simple]
-    for at, text in zip(simple, unescape_all(escaped, "\n".join(escaped), _ERRORS), strict=True):
-        out[at] = _unfolded(text, ROUNDS - 1)
+    """The same of many texts: what nearly all of them need, of all together."""
+    out = _fold_all(texts)
+    escaped = []
+    for at, text in enumerate(out):
+        if "&" in text or ("%" in text and not text.isascii()):
+            out[at] = unfolded(texts[at])
+        elif "%" in text:
+            escaped.append(at)
+    if escaped:
+        given = [out[at] for at in escaped]
+        plain = _fold_all(unescape_all(given, "\n".join(given), _ERRORS))
+        for at, text in zip(escaped, plain, strict=True):
+            out[at] = _unfolded(text, ROUNDS - 1) if "&" in text or "%" in text else text
     return out
+
+
+def _fold_all(texts: Sequence[str]) -> list[str]:
+    joined = "\n".join(texts)
+    if joined.isascii():
+        return list(texts)
+    if joined.count("\n") != len(texts) - 1:
+        return [text if text.isascii() else text.translate(_FOLDING) for text in texts]
+    for char in set(joined):
+        if (folded := _FOLDING[ord(char)]) != char:
+            joined = joined.replace(char, folded or "")
+    return joined.split("\n")
 
 
 def _unfolded(text: str, rounds: int) -> str:

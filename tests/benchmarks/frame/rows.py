@@ -17,7 +17,7 @@ from schemas.packets import Header
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import EVENTS
 from streams.batch import PartitionState, Record, process
-from streams.surroundings import Asked
+from streams.surroundings import Asked, AskedVisits
 from streams.window import Run
 from tests.benchmarks.frame.events import Events, model_sites
 from tests.benchmarks.frame.packing import RATE, Collectors
@@ -40,6 +40,10 @@ class Lookups:
         raise AssertionError("no packet here is sealed")
 
     def identities(self, asked: Sequence[Asked]) -> Sequence[Run]:
+        """No row of these benchmarks is late."""
+        raise AssertionError("an event is late")
+
+    def visits(self, asked: Sequence[AskedVisits]) -> Sequence[Sequence[tuple[object, ...]]]:
         """No row of these benchmarks is late."""
         raise AssertionError("an event is late")
 

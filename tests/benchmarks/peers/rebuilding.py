@@ -16,7 +16,7 @@ import psutil
 from infra.service.clickhouse import Client, connect
 from infra.service.settings import load_settings
 from streams.restart import state_before
-from streams.state import VISIT_MS, VISIT_STATE_COLUMNS, PartitionState
+from streams.state import HELD_MS, VISIT_STATE_COLUMNS, PartitionState
 from tests.benchmarks.frame.processes import Tree
 
 PARTITION = 0
@@ -32,7 +32,7 @@ def from_rows(client: Client, generation: int, offset: int) -> PartitionState:
     found: dict[int, tuple[object, ...]] = {}
     query = (
         f"SELECT {columns} FROM events WHERE {before} AND visit_id != 0"
-        f" AND toUnixTimestamp64Milli(visit_last) > {watermark_ms - VISIT_MS} ORDER BY generation, `offset`, `index`"
+        f" AND toUnixTimestamp64Milli(visit_last) > {watermark_ms - HELD_MS} ORDER BY generation, `offset`, `index`"
     )
     with client.query_row_block_stream(query) as blocks:
         for block in blocks:

@@ -6,13 +6,14 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ingest.videos.problems import Problem
 from ingest.videos.requests import UploadRequest, VideoRequest, allowed, read
-from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, InFolder, Job, Poster, Storyboard, decode_job, encode, new_id
+from schemas.outputs import DEFAULT_OUTPUTS, MOST_OUTPUTS, Format, Poster, Preview, Wanted
+from schemas.videos import InFolder, Job, decode_job, encode, new_id
 
 LARGEST = 100
 README = Path(__file__).parents[3] / "README.md"
@@ -120,12 +121,16 @@ def test_a_body_that_is_not_json(folder: Path, body: bytes) -> None:
         ({"path": "a.mp4", "outputs": {}}, "outputs", "`array`"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster"}] * (MOST_OUTPUTS + 1)}, "outputs", "length <= 16"),
         ({"path": "a.mp4", "outputs": [{}]}, "outputs[0]", "`kind`"),
-        ({"path": "a.mp4", "outputs": [{"kind": "gif"}]}, "outputs[0].kind", "poster, storyboard"),
+        (
+            {"path": "a.mp4", "outputs": [{"kind": "gif"}]},
+            "outputs[0].kind",
+            "poster, frames, at, scenes, storyboard, preview",
+        ),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": 15}]}, "outputs[0].width", ">= 16"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": 4097}]}, "outputs[0].width", "<= 4096"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "width": "64"}]}, "outputs[0].width", "`int`"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster", "tiles": 4}]}, "outputs[0]", "`tiles`"),
-        ({"path": "a.mp4", "outputs": [{"kind": "storyboard", "tiles": 101}]}, "outputs[0].tiles", "<= 100"),
+        ({"path": "a.mp4", "outputs": [{"kind": "storyboard", "tiles": 1001}]}, "outputs[0].tiles", "<= 1000"),
         ({"path": "a.mp4", "outputs": [{"kind": "poster"}] * 2}, "outputs[1]", "same file"),
         ({"path": "a.mp4", "outputs": [{"kind": "storyboard", "tiles": n} for n in (4, 9)]}, "outputs[1]", "same file"),
     ],
@@ -139,10 +144,17 @@ def test_a_body_that_asks_for_what_there_is_not(folder: Path, asked: Any, field:
 def test_the_readme_asks_rightly(folder: Path) -> None:
     text = README.read_text("utf-8")
     (body,) = re.findall(r"curl [^\n]*/v1/videos -d '([^']*)'", text)
-    (outputs,) = re.findall(r'`"outputs": (\[[^`]*\])`', text)
     (beside,) = re.findall(r"-F 'request=([^']*)'", text)
     (folder / json.loads(body)["path"]).write_bytes(b"x")
     asked_for(folder, body.encode())
-    asked, _ = asked_for(folder, json.dumps(json.loads(body) | {"outputs": json.loads(outputs)}).encode())
-    assert asked.outputs == (Poster(width=640), Storyboard(width=320, tiles=25))
-    assert read(beside.encode(), UploadRequest).outputs == (Poster(),)
+    asked, _ = asked_for(folder, json.dumps(json.loads(body) | json.loads(beside)).encode())
+    assert asked.outputs == (Poster(width=640, format=Format.AVIF), Preview())
+    assert read(beside.encode(), UploadRequest).outputs == asked.outputs
+
+
+def test_the_readme_names_every_output_and_its_fields() -> None:
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| [^|]* \| ([^|]*) \|$", README.read_text("utf-8"), re.MULTILINE))
+    wanted = {kind.__struct_config__.tag: set(kind.__struct_fields__) for kind in get_args(Wanted)}
+    assert rows.keys() >= wanted.keys()
+    for kind, fields in wanted.items():
+        assert set(re.findall(r"`([a-z]+)`", rows[kind])) >= fields

@@ -13,7 +13,7 @@ from schemas.tables import PacketKind
 from streams import batch
 from streams.batch import Lookups, Outcome, PartitionState, Record
 from streams.repeats import unpacked
-from streams.state import VISIT_MS, VISIT_STATE_COLUMNS
+from streams.state import HELD_MS, VISIT_MS, VISIT_STATE_COLUMNS
 from streams.window import Window
 from tests.streams.core.traffic import World, fresh
 
@@ -78,7 +78,7 @@ def rebuilt(stored: Rows, partition: int, place: tuple[int, int]) -> PartitionSt
     high, low = unpacked(b"".join(row["repeat_id"] for row in held))
     latest: dict[int, dict[str, Any]] = {}
     for row in stored["events"]:
-        recent = row["visit_last"] > watermark - VISIT_MS and row["time"] > watermark - 2 * VISIT_MS
+        recent = row["visit_last"] > watermark - HELD_MS and row["time"] > watermark - HELD_MS - VISIT_MS
         if before(row) and recent:
             found = latest.get(row["visit_id"])
             if found is None or _place(row) > _place(found):

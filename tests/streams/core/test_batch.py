@@ -264,9 +264,9 @@ def test_a_visit_rule_that_fails_rejects_that_event_alone(monkeypatch: pytest.Mo
     events = [simple(BASE, at_ms=START_MS + n) for n in range(20)]
     follow = visits._piece
 
-    def piece(gathered: Any, one: Any, number: int, broken: Any) -> Any:
+    def piece(gathered: Any, one: Any, *rest: Any) -> Any:
         one.action[5] = Broken(one.action[5])
-        return follow(gathered, one, number, broken)
+        return follow(gathered, one, *rest)
 
     monkeypatch.setattr(visits, "_piece", piece)
     found = run([[one(events, VERSION)]], world(POLICIES))

@@ -42,6 +42,10 @@ def test_no_places_hold_nothing() -> None:
     assert Domains(()).depth("shop.example", "/") == 0
 
 
+def folder_of(rules: Rules, host: str, path: str) -> str:
+    return rules.neighbour(host, path, rules.domains.depth(host, path))
+
+
 def test_the_folder_of_another_site_is_not_ones_own_unless_ones_own_is_as_deep() -> None:
     policies = PolicySet(
         {
@@ -52,10 +56,10 @@ def test_the_folder_of_another_site_is_not_ones_own_unless_ones_own_is_as_deep()
         }
     )
     one, two, three, four = (Rules.of(site, policies.sites[site], policies.folders) for site in (1, 2, 3, 4))
-    assert one.neighbour("www.shop.example:443", "/En/old/x") == "shop.example/en/old"
-    assert one.neighbour("shop.example", "/en/old/mine/x") == one.neighbour("shop.example", "/fr") == ""
-    assert two.neighbour("shop.example", "/en/old/x") == two.neighbour("shop.example", "/en/x") == ""
-    assert three.neighbour("shop.example", "/en/x") == ""
-    assert three.neighbour("shop.example", "/en/old/x") == "shop.example/en/old"
-    assert four.neighbour("shop.example", "/en/") == "shop.example/en"
+    assert folder_of(one, "www.shop.example:443", "/En/old/x") == "shop.example/en/old"
+    assert folder_of(one, "shop.example", "/en/old/mine/x") == folder_of(one, "shop.example", "/fr") == ""
+    assert folder_of(two, "shop.example", "/en/old/x") == folder_of(two, "shop.example", "/en/x") == ""
+    assert folder_of(three, "shop.example", "/en/x") == ""
+    assert folder_of(three, "shop.example", "/en/old/x") == "shop.example/en/old"
+    assert folder_of(four, "shop.example", "/en/") == "shop.example/en"
     assert policies.folders == {"shop.example": ("/en/old/mine/", "/en/old/", "/en/")}

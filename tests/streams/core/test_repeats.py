@@ -378,9 +378,9 @@ def test_a_visit_rule_that_fails_leaves_the_judgement_of_repeats_as_it_is(monkey
 
     real = visits._piece
 
-    def piece(gathered: Any, described: Any, number: int, broken: Any) -> Any:
+    def piece(gathered: Any, described: Any, *rest: Any) -> Any:
         described.action[2] = Broken(described.action[2])
-        return real(gathered, described, number, broken)
+        return real(gathered, described, *rest)
 
     monkeypatch.setattr(visits, "_piece", piece)
     found = run(

@@ -140,12 +140,41 @@ def test_a_visit_that_is_too_long(process: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 @BOTH
-def test_a_visit_is_open_by_the_watermark_of_the_packets_below(process: Any) -> None:
+@pytest.mark.parametrize("packets", [1, 3, 7])
+def test_how_events_are_cut_into_packets_decides_nothing(process: Any, packets: int) -> None:
     # the visit's last action is 30 minutes before what another visitor did in an earlier packet
-    given = events((0, A), (30, B), (29, A))
-    assert visits(process, given, packets=1) == [0, 1, 0]
-    assert visits(process, given, packets=3) == [0, 1, 2]
-    assert visits(process, events((0, A), (29.9, B), (29.8, A)), packets=3) == [0, 1, 0]
+    assert visits(process, events((0, A), (30, B), (29, A)), packets) == [0, 1, 0]
+    assert visits(process, events((0, A), (90, B), (29, A), (58, A), (88, A)), packets) == [0, 1, 0, 0, 2]
+
+
+LATE = [
+    ("an old visit goes on", [(0, A), (200, B), (10, A), (39.9, A)], [0, 1, 0, 0]),
+    ("the one that was near then", [(0, A), (50, A), (200, B), (10, A), (79, A)], [0, 1, 2, 0, 1]),
+    ("between two visits, near neither", [(0, A), (70, A), (200, B), (35, A)], [0, 1, 2, 3]),
+    ("between two visits, near both", [(0, A), (50, A), (200, B), (25, A)], [0, 1, 2, 1]),
+    ("an old visit without id", [(0, ""), (200, B), (10, "")], [0, 1, 0]),
+    ("the id comes late, and late", [(0, ""), (200, B, 1), (10, A), (15, ""), (20, A, 2)], [0, 1, 0, 0, 0]),
+    ("another user of then", [(0, A + "&uid=jo"), (200, B), (10, A + "&uid=al"), (11, "uid=jo", 1)], [0, 1, 2, 0]),
+    ("a ping of then prolongs", [(0, A), (200, B), (29, A + "&ping=1"), (55, A)], [0, 1, 0, 0]),
+    ("a ping of then begins nothing", [(0, A), (200, B), (30, A + "&ping=1")], [0, 1]),
+    ("a campaign of then", [(0, A), (200, B), (10, A + "&mtm_campaign=x"), (20, A)], [0, 1, 2, 2]),
+    ("old visits only", [(300, B), (0, A), (40, A), (10, A), (60, A), (5, A)], [0, 1, 2, 1, 2, 1]),
+    ("what goes on does not take over", [(0, A), (100, A), (10, A), (101, A), (20, A)], [0, 1, 0, 1, 0]),
+    ("from old to new in one go", [(0, A), (100, B), (29, A), (58, A), (87, A), (101, A)], [0, 1, 0, 0, 0, 0]),
+    ("out of order within a packet", [(0, B), (40, A), (80, A), (42, A), (60, A)], [0, 1, 2, 1, 2]),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("packets", [1, 2, 3, 6])
+@pytest.mark.parametrize(("given", "expected"), [case[1:] for case in LATE], ids=[case[0] for case in LATE])
+def test_a_late_event_finds_the_visit_of_its_time(process: Any, packets: int, given: Any, expected: list[int]) -> None:
+    found = events(*given)
+    assert visits(process, found, min(packets, len(found))) == expected
+    apart = [one([event], POLICIES.version, seq) for seq, event in enumerate(found)]
+    numbers: dict[int, int] = {}
+    stored = run([[record] for record in apart], world(POLICIES), process)["events"]
+    assert [numbers.setdefault(row["visit_id"], len(numbers)) for row in stored] == expected
 
 
 @BOTH

@@ -17,11 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import packets, parameters
+from schemas.goals import Goal, Match, On
 from schemas.packets import Event, Flag, Header, Repeat
 from schemas.privacy import CountryByLanguage, of_preset
 from schemas.sites import PolicySet, SitePolicy
 from streams.batch import PartitionState, PolicyMissing, Record, SecretMissing
-from streams.surroundings import Asked
+from streams.state import VISIT_STATE_COLUMNS
+from streams.surroundings import Asked, AskedVisits
 from streams.window import Run
 
 START_MS = 1_795_000_000_000  # 2026-11-18 08:26:40 UTC
@@ -199,6 +201,17 @@ ODD = [
             "&link=javascript%3A%2F%2Fo.example%2F%250aalert(1)",
             "&hsr_smp=1&hsr_text=secret&fa_fields=x&%66a_x=1",
             "&send_image=0&unknown=%FF%FE",
+            "&_pks=S1&_pkn=Jo%40x.example&_pkc=%5B%22a%22%2C%22b%0A%22%2C3%2Cnull%5D&_pkp=9.5",
+            "&_pks=+&_pkc=one&_pkp=x",
+            "&_pks=S1&_pkc=%5B%22&idgoal=0&ec_items=%5B%5B%22s%22%2C%22n%22%2C%5B%22a%22%2C%22b%22%5D%2C2%5D%5D&ec_id=7",
+            "&ma_id=x1_-&ma_re=https%3A%2F%2Fv.example%2Fa.mp4%3Fsid%3D1&ma_mt=Video&ma_ti=A&ma_pn=p&ma_st=7&ma_fs=1&ca=1",
+            "&ma_id=x1&ma_re=&ma_st=7&ca=1",
+            "&ma_id=%21&ma_re=https%3A%2F%2Fv.example%2Fa.mp4",
+            "&ma_id=x1&ma_re=nonsense&ma_mt=film&ma_st=-4&ma_le=99999999999&idgoal=2",
+            "&idgoal=1&revenue=",
+            "&idgoal=2",
+            "&idgoal=4",
+            "&url=https%3A%2F%2Fwww.site1.example%2Fthanks%3Fsid%3D1",
         ]
     ),
 ]
@@ -213,6 +226,8 @@ class World:
     asked: int = 0
     stored: list[tuple[tuple[int, int, int], int, int, int, int]] = field(default_factory=list)
     lookups: list[Asked] = field(default_factory=list)
+    followed: list[dict[str, Any]] = field(default_factory=list)  # what a look-up of visits reads of stored rows
+    late: list[AskedVisits] = field(default_factory=list)
 
     def policies(self, version: bytes) -> PolicySet:
         try:
@@ -233,7 +248,11 @@ class World:
         return str(site).encode().ljust(32, b"+")
 
     def store(self, events: pa.Table) -> None:
-        """Remember the identities of rows that are stored: place, site, halves, moment."""
+        """Remember the identities of rows that are stored: place, site, halves, moment; and their visits."""
+        for name in ("visit_start", "visit_last", "time"):
+            at = events.schema.get_field_index(name)
+            events = events.set_column(at, name, events[name].cast(pa.int64()))
+        self.followed += events.select(["partition", "site_id", "time", *VISIT_STATE_COLUMNS]).to_pylist()
         names = ("partition", "generation", "offset", "site_id", "repeat_id", "received_at")
         columns = [events[name].to_pylist() for name in names[:5]]
         columns.append(events["received_at"].cast(pa.int64()).to_pylist())
@@ -259,6 +278,23 @@ class World:
             out.append(Run(np.array(high_, np.uint64), np.array(low_, np.uint64), np.array(at_, np.int64)))
         return out
 
+    def visits(self, asked: Sequence[AskedVisits]) -> list[list[tuple[object, ...]]]:
+        self.late += asked
+        out = []
+        for one in asked:
+            hashes = one.users | one.visitors | one.configs
+            latest: dict[int, dict[str, Any]] = {}
+            for row in self.followed:
+                place = row["partition"] == one.partition and (row["generation"], row["offset"]) < one[1:3]
+                if place and hashes & {row["visit_user_id"], row["visit_visitor_id"], row["visit_config_id"]}:
+                    spans = (row["site_id"] == site and a <= row["time"] <= b for site, a, b in one.spans)
+                    known = latest.get(row["visit_id"])
+                    order = [row[name] for name in VISIT_STATE_COLUMNS[9:]]
+                    if any(spans) and (known is None or order > [known[name] for name in VISIT_STATE_COLUMNS[9:]]):
+                        latest[row["visit_id"]] = row
+            out.append([tuple(row[name] for name in VISIT_STATE_COLUMNS) for row in latest.values()])
+        return out
+
 
 EXCLUSIONS: dict[int, dict[str, Any]] = {
     3: {
@@ -273,6 +309,20 @@ EXCLUSIONS: dict[int, dict[str, Any]] = {
 }
 
 
+GOALS = {
+    2: (
+        Goal(1, On.URL, Match.CONTAINS, "THANKS", revenue=2.5),
+        Goal(2, revenue=7.0, repeats=True),
+        Goal(3, On.URL, Match.REGEX, r"/(red|blue)/", case_sensitive=True),
+        Goal(4, On.TITLE, Match.CONTAINS, "Garden", repeats=True),
+        Goal(5, On.EVENT_ACTION, Match.EXACT, "PLAY", event_value=True, revenue=1.0),
+        Goal(6, On.EVENT_NAME, Match.CONTAINS, "Clip 1", case_sensitive=True),
+        Goal(7, On.DOWNLOAD, Match.CONTAINS, ".pdf"),
+        Goal(8, On.OUTLINK, Match.REGEX, "out[1-9]\\."),
+        Goal(9, On.EVENT_CATEGORY, Match.EXACT, "form"),
+    ),
+    1: (Goal(1, On.URL, Match.CONTAINS, "thanks"), Goal(3, On.TITLE, Match.CONTAINS, "a", revenue=1.5)),
+}
 FOLDERS = {4: ("site1.example/news", "site1.example/summer")}
 
 
@@ -285,6 +335,7 @@ def policy_set(sites: int = 5) -> PolicySet:
             timezone=zones[site % len(zones)],
             domains=(f"*.shop{site}.example", f"www.site{site}.example", *FOLDERS.get(site, ())) if site % 3 else (),
             excluded_referrers=("*.example.org",) if site % 2 else (),
+            goal_rules=GOALS.get(site, ()),
             campaign_parameters={"name": ("cmp", "c2"), "term": ("kw",)} if site < 3 else {},
             privacy=msgspec.structs.replace(
                 of_preset("matomo-default"),

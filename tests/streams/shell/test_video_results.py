@@ -20,6 +20,7 @@ from mode.threads import WorkerThread
 from infra.local.parts import http_ready
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
+from schemas.outputs import Score
 from schemas.topics import VIDEO_RESULTS, WORKER_STATUS
 from schemas.videos import (
     Engine,
@@ -42,6 +43,7 @@ from tests.conftest import Starter
 from tests.streams.shell.stream import count, events, eventually, packets, publish, total
 
 START = 1_790_000_000_000  # ms
+SCORE = Score(2.5, "", 7.0, 0.9, 0.4, 0.8)
 ROWS = "SELECT count() FROM video_jobs FINAL"
 
 
@@ -53,7 +55,7 @@ def results(jobs: int, first: int = 0) -> list[Result]:
         found.append(Result(job, State.QUEUED, at, at))
         found.append(Result(job, State.RUNNING, at + 5, at, 1, worker="w"))
         if n % 5:
-            output = Output(Kind.POSTER, f"{job}/poster-1280.jpg", 1280, 720, 1.5)
+            output = Output(Kind.POSTER, f"{job}/poster-1280.jpg", 1280, 720, 1.5, score=SCORE, colour="#102030")
             source = Source(1920, 1080, 60.0, 90, "h264", "yuv420p")
             found.append(
                 Result(job, State.DONE, at + 9, at, 1, "w", Engine.CPU, 0.25, source=source, outputs=(output,))
@@ -64,7 +66,10 @@ def results(jobs: int, first: int = 0) -> list[Result]:
 
 
 def status(n: int) -> WorkerStatus:
-    gpus = (Gpu(0, "GPU-1", "a GPU", utilisation=50.0, memory_used=1 << 30), Gpu(1, "GPU-2", "a GPU"))
+    gpus = (
+        Gpu(0, "GPU-1", "a GPU", utilisation=50.0, memory_used=1 << 30, video_clock=1980, remap_pending=True),
+        Gpu(1, "GPU-2", "a GPU"),
+    )
     return WorkerStatus("w", START + n, START, WorkerState.IDLE, done=n, nvml=NvmlState.OK, driver="1.2", gpus=gpus)
 
 
@@ -111,15 +116,17 @@ def test_from_record_to_row(world: Settings, client: Client, start_worker: Start
     exact(client, told)
     row = client.query(
         "SELECT worker, toString(engine), seconds, source_width, source_rotation, source_codec, output_kind,"
-        " output_width, output_height, output_time FROM video_jobs FINAL WHERE state = 'done' LIMIT 1"
+        " output_width, output_height, output_time, JSONExtractFloat(output_about[1], 'score', 'value'),"
+        " JSONExtractString(output_about[1], 'colour') FROM video_jobs FINAL WHERE state = 'done' LIMIT 1"
     ).result_rows[0]
-    assert row == ("w", "cpu", 0.25, 1920, 90, "h264", ["poster"], [1280], [720], [1.5])
+    assert row == ("w", "cpu", 0.25, 1920, 90, "h264", ["poster"], [1280], [720], [1.5], 2.5, "#102030")
     eventually(lambda: count(client, "SELECT count() FROM worker_samples"), lambda rows: rows >= 2)
     row = client.query(
-        "SELECT done, gpu_uuid, gpu_utilisation[1], isNaN(gpu_utilisation[2]), gpu_memory_used[1]"
+        "SELECT done, gpu_uuid, gpu_utilisation[1], isNaN(gpu_utilisation[2]), gpu_memory_used[1],"
+        " gpu_video_clock[1], gpu_remap_pending[1], isNaN(gpu_ecc_uncorrected[1])"
         " FROM worker_samples ORDER BY at DESC LIMIT 1"
     ).result_rows[0]
-    assert row == (2, ["GPU-1", "GPU-2"], 50.0, True, float(1 << 30))
+    assert row == (2, ["GPU-1", "GPU-2"], 50.0, True, float(1 << 30), 1980.0, 1.0, True)
     assert "poster" not in worker.log.read_text()
     assert worker.stop() == 0
     # What is stored is not read again.

@@ -1,0 +1,314 @@
+"""Stored rows made anonymous while workers go on: rows stay exact, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from infra.local.kafka import TOP
+from infra.local.stack import Stack
+from infra.past import Past, PastError, Report
+from infra.service.clickhouse import Client
+from infra.service.settings import Settings
+from schemas.packets import Event, encode
+from schemas.privacy import PRESETS, Privacy
+from schemas.routing import ROUTING_VERSION
+from schemas.sites import PolicySet, SitePolicy
+from streams.batch import Record
+from streams.ownership import Ownership
+from streams.partitions import Life
+from streams.swaps import State, SwapBusy, SwapLost, Swaps, swapping
+from tests.conftest import Starter
+from tests.streams.shell.conftest import MakePipeline
+from tests.streams.shell.stream import books, count, events, eventually, publish, publish_policies, total
+
+OPEN = PolicySet(
+    {
+        site: SitePolicy(privacy=Privacy(preset="matomo-default", **PRESETS["matomo-default"]), keep_bots=True)
+        for site in (1, 2, 3)
+    }
+)
+FILE = '[exclusions]\nkeep_bots = true\n[privacy]\npreset = "{preset}"\n'
+YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
+MONTH = int(YESTERDAY.strftime("%Y%m"))
+NOON = round(datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, 12, tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.fixture
+def stored(client: Client, world: Settings, make_pipeline: MakePipeline) -> Settings:
+    """Rows of yesterday under rules that keep all; today the rules of site 1 keep nothing, those of 2 and 3 are as
+    they were."""
+    publish_policies(world, OPEN)
+    write_sites(world, "no-personal-data")
+    pipeline = make_pipeline()
+    pipeline.assign({0: 0, 1: 0})
+    pipeline.run([*records(0), *records(1)])
+    return world
+
+
+def write_sites(settings: Settings, first: str) -> None:
+    for site in (1, 2, 3):
+        text = FILE.format(preset=first if site == 1 else "matomo-default")
+        (settings.sites / f"{site}.toml").write_text(text)
+
+
+def yesterdays(amount: int, seed: int, first: int = 0) -> list[Event]:
+    found = events(amount, seed=seed, start_ms=NOON + first * 100, first=first)
+    for number, event in enumerate(found):
+        event.query += f"&uid=jo{number % 7}&dimension1=gold"
+    return found
+
+
+def values(found: list[Event], writer: int, first: int = 0) -> list[bytes]:
+    return [
+        encode(writer, first + n, ROUTING_VERSION, OPEN.version, found[at : at + 10])
+        for n, at in enumerate(range(0, len(found), 10))
+    ]
+
+
+def records(partition: int, amount: int = 120) -> list[Record]:
+    made = values(yesterdays(amount, partition), 10 + partition)
+    now = time.time_ns() // 1_000_000
+    return [Record(partition, n, 1, now, value) for n, value in enumerate(made)]
+
+
+def rows(client: Client, where: str = "1") -> pa.Table:
+    return client.query_arrow(f"SELECT * FROM events WHERE {where} ORDER BY writer, `partition`, seq, `index`")
+
+
+def names(client: Client) -> list[tuple[Any, ...]]:
+    found = client.query("SELECT writer, `partition`, seq, `index` FROM events ORDER BY ALL").result_rows
+    return [tuple(name) for name in found]
+
+
+def anonymise(client: Client, settings: Settings, **options: Any) -> Report:
+    return Past(client, settings, 1, YESTERDAY, YESTERDAY, **options).run()
+
+
+def tables(client: Client) -> list[str]:
+    return [name for (name,) in client.query("SHOW TABLES").result_rows if name.startswith("swap_")]
+
+
+def overdue(client: Client) -> None:
+    """As if the terms of all swaps were over."""
+    client.command(
+        "ALTER TABLE swaps UPDATE until = until - INTERVAL 10 MINUTE WHERE 1", settings={"mutations_sync": 1}
+    )
+
+
+def personal(client: Client) -> int:
+    """Rows of site 1 that hold what its rules of today forbid."""
+    return count(
+        client,
+        "SELECT count() FROM events WHERE site_id = 1 AND (user_id != 0 OR user_name != '' OR notEmpty(dimension_slot) "
+        "OR address NOT LIKE '%.0.0' OR browser_version != '')",
+    )
+
+
+def test_one_site_is_changed_and_every_other_row_stays(client: Client, stored: Settings, stack: Stack) -> None:
+    before, others, own = names(client), rows(client, "site_id != 1"), rows(client, "site_id = 1")
+    assert personal(client) > 0
+    would = Past(client, stored, 1, YESTERDAY, YESTERDAY).run(dry_run=True)
+    assert rows(client, "site_id = 1").equals(own)
+    run = Past(client, stored, 1, YESTERDAY, YESTERDAY)
+    report = run.run()
+    assert report.right
+    assert report.rows == report.changed == own.num_rows == would.rows == report.checked
+    assert would.columns == report.columns
+    assert report.columns["visitor_id"] == report.columns["user_name"] == own.num_rows
+    assert names(client) == before
+    assert rows(client, "site_id != 1").equals(others)
+    assert personal(client) == 0
+    new = rows(client, "site_id = 1")
+    for name in ("visit_id", "time", "received_at", "repeat_id"):
+        assert new[name].equals(own[name])
+    assert not set(new["visitor_id"].to_pylist()) & set(own["visitor_id"].to_pylist())
+    assert tables(client) == []
+    record = client.query("SELECT what, site_id, data, rows, changed, rule FROM past_changes").result_rows
+    assert record == [("anonymised", 1, "events", report.rows, report.changed, f"policy {report.policy_version}")]
+    assert not on_disk(stack, run.keys.secret)
+    again = anonymise(client, stored)
+    assert (again.months, again.rows, again.checked) == ([], 0, own.num_rows)
+    assert rows(client, "site_id = 1").equals(new)
+
+
+def on_disk(stack: Stack, secret: bytes) -> list[str]:
+    """Files of the broker and the engine that hold a secret, as it is or in hex."""
+    files = [path for path in stack.settings.state.rglob("*") if path.is_file()]
+    return [path.name for path in files if any(form in path.read_bytes() for form in (secret, secret.hex().encode()))]
+
+
+def test_columns_that_are_emptied_besides(client: Client, stored: Settings) -> None:
+    report = anonymise(client, stored, unset=["title", "item_sku"])
+    assert report.right
+    assert report.rows > 0
+    assert count(client, "SELECT count() FROM events WHERE site_id = 1 AND title != ''") == 0
+    assert count(client, "SELECT count() FROM events WHERE site_id = 2 AND title != ''") > 0
+    assert anonymise(client, stored, unset=["title", "item_sku"]).rows == 0
+
+
+def test_while_inserts_are_held_nobody_owns_a_partition(
+    client: Client, stored: Settings, make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, swaps = make_pipeline(), Swaps(client)
+    assert owner.assign({0: 0}) == {0: 12}
+    before = names(client)
+    more = [Record(0, 12 + n, 1, NOON, value) for n, value in enumerate(values(yesterdays(20, 0, 120), 10, 12))]
+    with swapping(swaps, MONTH) as swap:
+        with pytest.raises(SwapBusy):
+            swaps.begin(MONTH)
+        swaps.renew(swap, State.HELD)
+        owner.ownership.hold()
+        assert owner.run(more).done == {}
+        assert owner.partitions[0].life is Life.LOST
+        assert make_pipeline().assign({0: 0}) == {}
+        assert names(client) == before
+    assert owner.assign({0: 0}) == {0: 12}
+    assert owner.run(more).done == {0: 14}
+    total(client, 260)
+    assert anonymise(client, stored).right
+    assert personal(client) == 0
+    add = Ownership.add
+
+    def held_half_way(self: Ownership, claims: Any) -> None:
+        swaps.renew(swaps.begin(MONTH), State.HELD)
+        add(self, claims)
+
+    monkeypatch.setattr(Ownership, "add", held_half_way)
+    assert make_pipeline().assign({0: 0}) == {}
+
+
+def test_what_was_left_behind_is_brought_to_its_end(
+    client: Client, stored: Settings, make_pipeline: MakePipeline
+) -> None:
+    swaps, before = Swaps(client), names(client)
+    for state in (State.PREPARING, State.HELD, State.READY):
+        swap = swaps.begin(MONTH)
+        swaps.copy(swap)
+        client.command(f"ALTER TABLE {swap.table} UPDATE title = 'new' WHERE 1", settings={"mutations_sync": 1})
+        swaps.renew(swap, state)
+        assert (make_pipeline().assign({0: 0}) == {}) == (state is not State.PREPARING)
+        overdue(client)
+        assert make_pipeline().assign({0: 0}) == {0: 12}
+        assert tables(client) == []
+        assert swaps.under_way() == []
+        assert names(client) == before
+        new = count(client, "SELECT count() FROM events WHERE title = 'new'")
+        assert new == (len(before) if state is State.READY else 0)
+        with pytest.raises(SwapLost):
+            swaps.renew(swap, State.HELD)
+
+
+def without_a_packet(client: Client, swaps: Swaps) -> None:
+    with swapping(swaps, MONTH) as swap:
+        client.command(f"ALTER TABLE {swap.table} DELETE WHERE seq = 3", settings={"mutations_sync": 1})
+        swaps.replace(swaps.renew(swap, State.HELD))
+
+
+def test_what_cannot_be_done_changes_nothing(client: Client, stored: Settings) -> None:
+    before, today = names(client), datetime.now(UTC).date()
+    with pytest.raises(SwapLost):
+        without_a_packet(client, Swaps(client))
+    assert names(client) == before
+    assert tables(client) == []
+    with pytest.raises(PastError, match="must be over"):
+        Past(client, stored, 1, YESTERDAY, today)
+    with pytest.raises(PastError, match="before it begins"):
+        Past(client, stored, 1, YESTERDAY, YESTERDAY - timedelta(days=1))
+    with pytest.raises(ValueError, match="there is no site 9"):
+        Past(client, stored, 9, YESTERDAY, YESTERDAY)
+
+
+class Flow:
+    """Events of yesterday that go on arriving, in two partitions, beside what `stored` has."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.sent, self._seq = settings, 0, 0
+
+    def send(self, amount: int = 60) -> None:
+        for partition in (2, 3):
+            made = values(yesterdays(amount, partition, self.sent), 20 + partition, self._seq)
+            publish(self.settings, partition, made)
+        self._seq += len(made)
+        self.sent += amount
+
+    def until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            self.send()
+            time.sleep(0.05)
+
+
+def command(settings: Settings) -> subprocess.Popen[str]:
+    day = YESTERDAY.isoformat()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VEILSTREAM_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "infra.cli", "anonymize-past", "--site", "1", "--from", day, "--to", day, "--json"],
+        cwd=TOP,
+        env=environment | settings.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def flow(stored: Settings, start_worker: Starter) -> Flow:
+    """A worker that runs, and what it is fed with."""
+    start_worker(stored)
+    return Flow(stored)
+
+
+def test_late_events_are_neither_lost_nor_doubled(client: Client, stored: Settings, flow: Flow) -> None:
+    flow.send()
+    eventually(lambda: books(client)["received"], lambda received: received == 240 + 2 * flow.sent)
+    process = command(stored)
+    flow.until(lambda: process.poll() is not None)
+    out, err = process.communicate()
+    assert process.returncode in (0, 1), err
+    report = json.loads(out)
+    assert report["rows"] > 0
+    flow.send()
+    total(client, 240 + 2 * flow.sent)
+    assert anonymise(client, stored).right
+    assert personal(client) == 0
+    total(client, 240 + 2 * flow.sent)
+
+
+STEPS = ("copied beside", "rows", "inserts held", "swapping", "swapped")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("victim", ["command", "engine"])
+def test_whatever_is_killed_at_whatever_step(
+    client: Client, stored: Settings, flow: Flow, stack: Stack, step: str, victim: str
+) -> None:
+    process = command(stored)
+    assert process.stderr is not None
+    for line in process.stderr:
+        flow.send(20)
+        if step in line:
+            break
+    if victim == "command":
+        process.kill()
+    else:
+        stack.kill("front", signal.SIGKILL)
+        stack.start()
+    process.communicate()
+    overdue(client)
+    flow.send()
+    total(client, 240 + 2 * flow.sent)
+    assert anonymise(client, stored).right
+    assert personal(client) == 0
+    assert tables(client) == []
+    total(client, 240 + 2 * flow.sent)
