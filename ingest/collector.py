@@ -403,6 +403,8 @@ async def serve(settings: Settings) -> int:
         log.error("proxies_refused", setting="collector_proxies, collector_proxy_headers", problem=str(error))
         return BAD_START
     assert delivery is not None
+    if collector.hours is not None and collector.hours.refusal():
+        await asyncio.to_thread(collector.hours.look)  # the first start of a spool; later ones find the keys there
     health = Health(live=collector.progress.check, ready=collector.ready)
     try:
         admin = AdminServer(settings.host, settings.collector_admin_port, health).start()

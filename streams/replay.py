@@ -23,9 +23,9 @@ from schemas.tables import EVENTS
 from streams.batch import Record, process
 from streams.lookups import Shelf
 from streams.ownership import Claim, Ownership
-from streams.restart import state_before, stored_repeats
+from streams.restart import state_before, stored_repeats, stored_visits
 from streams.state import PartitionState
-from streams.surroundings import RepeatsMissing, Surroundings
+from streams.surroundings import RepeatsMissing, Surroundings, VisitsMissing
 
 TRIES = 5  # at a partition that is taken away meanwhile
 NO_EVENTS = (Rejected.BAD_PACKET, Rejected.KEY_DESTROYED)  # a whole packet, of which nobody knows the events
@@ -128,6 +128,8 @@ class Replay:
                 fetched.add(str(missing))
                 if isinstance(missing, RepeatsMissing):
                     self._shelf.hold(missing.asked, stored_repeats(self._client, missing.asked))
+                elif isinstance(missing, VisitsMissing):
+                    self._shelf.hold_visits(missing.asked, stored_visits(self._client, missing.asked))
                 else:
                     self._shelf.fetch(missing)
 

@@ -34,7 +34,7 @@ def test_rejects_are_replayed_under_their_names(
 ) -> None:
     found = events(40)
     for n in (3, 14):
-        found[n].query += "&cdt=notime"
+        found[n].query += "&cdt=2015-01-01"
     values = [encode(7, n, ROUTING_VERSION, POLICIES.version, found[n * 10 : n * 10 + 10]) for n in range(4)]
     publish(world, 0, values)
     worker = make_pipeline()
