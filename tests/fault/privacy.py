@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from infra.service.clickhouse import ClickHouseError, Client, connect
 from infra.service.settings import PREFIX
-from infra.service.vault import DAY, HOUR, Vault, entries, master_id, master_keys
+from infra.service.vault import DAY, HOUR, Vault, entries, hour_start, master_id, master_keys
 from tests.fault.field import BACK_SECONDS, POLL, FaultError, Field
 
 T = TypeVar("T")
@@ -136,8 +136,8 @@ class Destruction:
         def make(client: Client) -> None:
             client.insert(
                 "vault_spools",
-                [["a spool that is silent", int(name), 0] for _, name in self._kept],
-                column_names=["spool", "hour", "done"],
+                [["a spool that is silent", int(name), 0, hour_start(int(name))] for _, name in self._kept],
+                column_names=["spool", "hour", "done", "at"],
             )
             vault = Vault(client, master_keys(field.stack.settings.master_key))
             names = sorted(self._due | self._kept)
@@ -174,8 +174,9 @@ class Destruction:
         hours = [int(name) for _, name in self._kept]
 
         def report(client: Client) -> None:
-            rows = [["a spool that is silent", hour, 1] for hour in hours]
-            client.insert("vault_spools", rows, column_names=["spool", "hour", "done"])
+            # Long ago, as what was appended until then must have left the log.
+            rows = [["a spool that is silent", hour, 1, hour_start(hour + 1)] for hour in hours]
+            client.insert("vault_spools", rows, column_names=["spool", "hour", "done", "at"])
 
         asked(field, report)
         field.until("keys die once their spool has reported", lambda: not self._kept & asked(field, entries).keys())
