@@ -15,8 +15,8 @@ import typer
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 TOP = Path(__file__).parents[2]
 # Each with a broker and an engine of its own. One more than there are cores, as tests of outages mostly wait; more than
-# four want more memory than they save time.
-PROCESSES = ("-n", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile")
+# four want more memory than they save time. In the order of the files: by number of tests the slowest files come last.
+PROCESSES = ("-n", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def checks() -> dict[str, list[str]]:

@@ -36,6 +36,7 @@ from streams.rules import QUARTER_MS, Rules
 TEXTS = (
     *("title", "search_keyword", "search_category", "event_category", "event_action", "event_name"),
     *("content_name", "content_piece", "content_target", "content_interaction"),
+    *("product_sku", "product_name", "media_title", "media_player"),
 )
 CAMPAIGN = ("campaign_name", "campaign_source", "campaign_medium", "campaign_term", "campaign_content")
 DEVICE = {
@@ -133,6 +134,8 @@ class _Rows:
             self.each(name, self.text)
         for name in ("item_sku", "item_name"):
             self.each_in_lists(name, self.text)
+        self.each_in_lists("item_category", self.lines)
+        self.each("product_category", self.lines)
         self.own_fields()
         self.identity()
         return self.out
@@ -193,6 +196,10 @@ class _Rows:
 
     def text(self, text: str) -> str:
         return settled(lambda text: clean_text(text, self.rules)[0], text)
+
+    def lines(self, text: str) -> str:
+        """Texts of a line each."""
+        return "\n".join(map(self.text, text.split("\n")))
 
     def address(self) -> None:
         level = self.privacy.mask_bytes
@@ -270,6 +277,7 @@ class _Rows:
         self.each_tuple(("url", "action_type"), url, ("url",))
         self.each("url_path", path)
         self.each("link_url", link)
+        self.each("media_url", link)
 
     def referrer(self) -> None:
         rules, level = self.rules, self.privacy.referrer
