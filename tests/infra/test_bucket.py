@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,9 +78,13 @@ def test_from_upload_to_files_and_nothing(
     for output in outputs:
         whole = api.ask("GET", output["url"])
         assert whole.status == 200
-        assert whole.body == objects[f"outputs/{output['path']}"]
-        part = api.ask("GET", output["url"], Range="bytes=5-14")
-        assert (part.status, part.body) == (206, whole.body[5:15])
+        content = objects[f"outputs/{output['path']}"]
+        if output["kind"] == "tiles":  # JSON, which comes as an object
+            assert whole.body == json.loads(content)
+        else:
+            assert whole.body == content
+            part = api.ask("GET", output["url"], Range="bytes=5-14")
+            assert (part.status, part.body) == (206, content[5:15])
         assert api.ask("GET", output["url"], If_None_Match=whole.headers["etag"]).status == 304
     poster = tmp_path / "poster.jpg"
     poster.write_bytes(objects[f"outputs/{outputs[0]['path']}"])
