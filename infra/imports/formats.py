@@ -45,8 +45,8 @@ Parser = Callable[[str], "Hit | None"]
 
 _months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 _MONTHS = {name: n for n, name in enumerate(_months.split(), 1)}
-_common = r'(?P<address>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \S+'
-_tail = r' "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"'
+_common = r'(?P<address>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<request>[^"\\]*(?:\\.[^"\\]*)*)" (?P<status>\d{3}) \S+'
+_tail = r' "(?P<referrer>[^"\\]*(?:\\.[^"\\]*)*)" "(?P<agent>[^"\\]*(?:\\.[^"\\]*)*)"'
 _escaped = re.compile(r"\\(x[0-9a-fA-F]{2}|.)").sub
 _JSON_NAMES = {
     "address": ("remote_addr", "ip", "client_ip"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import quote
 
@@ -39,17 +40,17 @@ class Chosen:
         if ending in STATIC and not self.static:
             return None
         url = path if path.startswith(("http://", "https://")) else self._base(hit) + path
-        parts = [f"?idsite={self.site}&rec=1&url={quote(url, safe=_SAFE)}&cdt={_time(hit.time)}"]
+        parts = [f"?idsite={self.site}&rec=1&url={_quoted(url)}&cdt={_time(hit.time)}"]
         if hit.address:
-            parts.append("cip=" + quote(_address(hit.address), safe=""))
-        parts.append("ua=" + quote(hit.agent, safe=_SAFE, errors="replace"))
+            parts.append("cip=" + _address(hit.address))
+        parts.append("ua=" + _quoted(hit.agent))
         if hit.referrer:
-            parts.append("urlref=" + quote(hit.referrer, safe=_SAFE, errors="replace"))
+            parts.append("urlref=" + _quoted(hit.referrer))
         if ending in DOWNLOADS and "." in path:
-            parts.append("download=" + quote(url, safe=_SAFE, errors="replace"))
+            parts.append("download=" + _quoted(url))
         elif hit.status >= 400:
             title = f"{hit.status}/URL = {quote(path, safe='')}"
-            parts.append("action_name=" + quote(title, safe=_SAFE))
+            parts.append("action_name=" + _quoted(title))
         if hit.milliseconds > 0:
             parts.append(f"pf_srv={hit.milliseconds}")
         if self.bots:
@@ -60,15 +61,22 @@ class Chosen:
         return f"{self.base.partition('://')[0]}://{hit.host}" if hit.host else self.base
 
 
+@lru_cache(maxsize=16_384)
+def _quoted(text: str) -> str:
+    """A text as it stands in a query string; agents, addresses and referrers come again and again."""
+    return quote(text, safe=_SAFE, errors="replace")
+
+
 def _time(seconds: float) -> str:
     if seconds == int(seconds):
         return str(int(seconds))
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H%%3A%M%%3A%S.%f")[:-3] + "Z"
 
 
+@lru_cache(maxsize=16_384)
 def _address(text: str) -> str:
-    """An address that the collector takes: what is none, such as a host name, is 0.0.0.0."""
+    """An address that the collector takes, as it stands in a query string: what is none, such as a name, is 0.0.0.0."""
     try:
-        return str(ip_address(text.partition("%")[0]))
+        return quote(str(ip_address(text.partition("%")[0])), safe="")
     except ValueError:
         return "0.0.0.0"
