@@ -19,7 +19,6 @@ the newest is used on, for `STALE_HOURS`: its hour is not over for this spool an
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -29,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.service.files import replace, sync
+from infra.service.files import locked, replace, sync
 from infra.service.logs import logger
 from infra.service.plain_sql import PlainSql, SqlError
 from schemas.sealing import HOUR_MS, Sealer, hour_of
@@ -72,7 +71,7 @@ class Hours:
         self._open: dict[int, int] = {}  # packets that are not acknowledged, by hour
         self._keeper: int | None = None
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _locked(self._folder / f"{self._writer}.lock")
+        self._lock = locked(self._folder / f"{self._writer}.lock")
 
     # In the loop
 
@@ -146,7 +145,7 @@ class Hours:
         """Does what a keeper has to do, if this process is or can become it; returns seconds until the next look."""
         try:
             if self._keeper is None:
-                self._keeper = _locked(self._folder / KEEPER)
+                self._keeper = locked(self._folder / KEEPER)
             if self._keeper is None:
                 return AGAIN_SECONDS
             self._clear_dead()
@@ -203,7 +202,7 @@ class Hours:
             writer = path.stem
             if writer == self._writer or any(self._spool.glob(f"*-{writer}")):
                 continue
-            lock = _locked(path)
+            lock = locked(path)
             if lock is None:
                 continue
             # Again: it may have made its folder between the first look and the lock.
@@ -238,14 +237,3 @@ def _read(folder: Path) -> _State:
 def _write(folder: Path, state: _State) -> None:
     keys = {str(hour): public.hex() for hour, public in sorted(state.keys.items())}
     replace(folder / KEYS, json.dumps({"spool": state.spool, "keys": keys, "over": state.over}).encode(), 0o600)
-
-
-def _locked(path: Path) -> int | None:
-    """The file, locked by this process; None where another one holds it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        return None
-    return file

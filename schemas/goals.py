@@ -76,18 +76,10 @@ class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return lambda text: text.casefold() == wanted if exact else wanted in text.casefold()
 
 
-class GoalEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GoalEntry(Goal, frozen=True, forbid_unknown_fields=True):
     """A goal as a site's file has it."""
 
-    id: int
     name: str = ""
-    on: On = On.MANUAL
-    match: Match = Match.CONTAINS
-    pattern: str = ""
-    case_sensitive: bool = False
-    revenue: float = 0.0
-    event_value: bool = False
-    repeats: bool = False
 
 
 class GoalError(ValueError):
@@ -128,16 +120,7 @@ def _rule(entry: GoalEntry) -> Goal:
         raise wrong("revenue", "must be a number from 0 to 10^12")
     if entry.event_value and not entry.on.startswith("event_"):
         raise wrong("event_value", "needs `on` to be event_category, event_action or event_name")
-    goal = Goal(
-        entry.id,
-        entry.on,
-        entry.match,
-        entry.pattern,
-        entry.case_sensitive,
-        float(entry.revenue),
-        entry.event_value,
-        entry.repeats,
-    )
+    goal = Goal(*(getattr(entry, name) for name in Goal.__struct_fields__))
     try:
         goal.matcher()
     except re.error as error:

@@ -82,10 +82,10 @@ class Cache(Generic[K, V]):
     def _make(self, new: Sequence[K]) -> None:
         try:
             made = self._rule(new) if new else ()
-        except Exception:  # the fault of one of them: those before it are kept
+        except Exception:  # the fault of one of them, which raises again: those before it are kept
             for value in new:
                 self._keep(value, self._rule([value])[0])
-            raise
+            return
         for value, result in zip(new, made, strict=True):
             self._keep(value, result)
 

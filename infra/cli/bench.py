@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -13,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-TOP = Path(__file__).parents[2]
+from infra.cli import _laboratory
+
 QUICK_ROUNDS = 2
 KEPT = ("VEILSTREAM_LOG_LEVEL", "VEILSTREAM_TEST_MEDIA")
 
@@ -28,12 +28,7 @@ def command(
 
     Speeds are per CPU second of the processes under test. A run that other programs disturbed says so.
     """
-    if not (TOP / "tests/benchmarks").is_dir():
-        typer.echo("the benchmarks are in the checkout only, not in the installed package", err=True)
-        raise typer.Exit(2)
-    if str(TOP) not in sys.path:
-        sys.path.insert(0, str(TOP))
-    benchmarks = importlib.import_module("tests.benchmarks")
+    benchmarks = _laboratory.module("benchmarks")
     try:
         benchmark = benchmarks.load(name)
     except KeyError:
@@ -42,8 +37,8 @@ def command(
             return
         typer.echo(f"there is no benchmark {name!r}, only {', '.join(benchmarks.names())}", err=True)
         raise typer.Exit(2) from None
-    frame = importlib.import_module("tests.benchmarks.frame")
-    show = importlib.import_module("tests.benchmarks.frame.show").show
+    frame = _laboratory.module("benchmarks.frame")
+    show = _laboratory.module("benchmarks.frame.show").show
     for variable in [name for name in os.environ if name.startswith("VEILSTREAM_") and name not in KEPT]:
         del os.environ[variable]  # what is set for an installation is not meant for the benchmark's own
     signal.signal(signal.SIGTERM, signal.default_int_handler)

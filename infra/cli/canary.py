@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import secrets
-import shutil
-import signal
-import sys
-import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from infra.cli import _laboratory
 from infra.load.progress import Progress
-
-TOP = Path(__file__).parents[2]
 
 
 def command(
@@ -32,19 +26,12 @@ def command(
     Class c: neutral words, which must be stored. The exit status is 0 when nothing of a or b is found anywhere, raw or
     decompressed, plain, percent-encoded once or twice, in upper case or base64, and all of c is.
     """
-    if not (TOP / "tests/canary").is_dir():
-        typer.echo("the laboratory is in the checkout only, not in the installed package", err=True)
-        raise typer.Exit(2)
-    if str(TOP) not in sys.path:
-        sys.path.insert(0, str(TOP))
-    laboratory = importlib.import_module("tests.canary.laboratory")
-    signal.signal(signal.SIGTERM, _interrupted)
-    place = folder or Path(tempfile.mkdtemp(prefix="veilstream-canary-"))
-    place.mkdir(parents=True, exist_ok=True)
+    laboratory = _laboratory.module("canary.laboratory")
     chosen = secrets.randbits(31) if seed is None else seed
-    try:
+    with _laboratory.room("canary", folder) as room:
         with Progress() as progress:
-            figures = laboratory.run(place, chosen, progress.say)
+            figures = laboratory.run(room.path, chosen, progress.say)
+        room.keep = room.keep or not laboratory.right(figures)
         for row in figures["found"]:
             typer.echo(f"a mark of {row['field']} is in {row['place']}", err=True)
         without = figures["without_rules"]
@@ -56,15 +43,5 @@ def command(
         )
         if as_json:
             typer.echo(json.dumps(figures))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; everything is cleaned up", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        if folder is None:
-            shutil.rmtree(place, ignore_errors=True)
     if not laboratory.right(figures):
         raise typer.Exit(1)
-
-
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

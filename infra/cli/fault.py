@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import shutil
-import signal
-import sys
-import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from infra.cli import _laboratory
 from infra.load.progress import Progress
-
-TOP = Path(__file__).parents[2]
 
 
 def command(
@@ -31,31 +25,20 @@ def command(
 
     The exit status is 0 when nothing was lost, doubled or left unexplained.
     """
-    if not (TOP / "tests/fault").is_dir():
-        typer.echo("the laboratory is in the checkout only, not in the installed package", err=True)
-        raise typer.Exit(2)
-    if str(TOP) not in sys.path:
-        sys.path.insert(0, str(TOP))
-    faults = importlib.import_module("tests.fault").FAULTS
+    faults = _laboratory.module("fault").FAULTS
     if name not in faults:
         typer.echo(
             f"there is no fault {name!r}, only: {', '.join(faults)}" if name else "\n".join(faults), err=bool(name)
         )
         raise typer.Exit(2 if name else 0)
-    laboratory = importlib.import_module("tests.fault.laboratory")
+    laboratory = _laboratory.module("fault.laboratory")
     plan = laboratory.Plan(kills=kills, seed=seed, rate=rate, away=away)
-    signal.signal(signal.SIGTERM, _interrupted)
-    place = folder or Path(tempfile.mkdtemp(prefix=f"veilstream-{name}-"))
-    place.mkdir(parents=True, exist_ok=True)
-    keep = folder is not None
-    try:
+    with _laboratory.room(name, folder) as room:
         with Progress() as progress:
-            found = laboratory.run(name, faults[name], place, plan, progress.say)
-            keep = keep or not found.right
+            found = laboratory.run(name, faults[name], room.path, plan, progress.say)
+            room.keep = room.keep or not found.right
             for line in found.lines():
                 progress.say(line)
-            if keep:
-                progress.say(f"everything is kept in {place}")
         figures = found.as_dict()
         fates = ("stored", "excluded", "rejected", "repeats")
         keys = ("sent", "acknowledged", "unknown", *fates, "lost", "doubled", "unexplained")
@@ -63,19 +46,5 @@ def command(
         typer.echo(f"{name}, {found.kills} kills and pauses in {found.seconds:.0f} s: {text}", err=as_json)
         if as_json:
             typer.echo(json.dumps(figures))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; everything is cleaned up", err=True)
-        raise typer.Exit(130) from None
-    except Exception:
-        keep = True
-        typer.echo(f"everything is kept in {place}", err=True)
-        raise
-    finally:
-        if not keep:
-            shutil.rmtree(place, ignore_errors=True)
     if not found.right:
         raise typer.Exit(1)
-
-
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, and last once they are there."""
+"""Files that appear whole or not at all, and last once they are there; and files that one process holds."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -45,3 +46,17 @@ def sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def locked(path: Path) -> int | None:
+    """The file, made if need be and locked until it is closed or the process ends; None where another one holds it.
+
+    Raises OSError where it cannot be opened.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file

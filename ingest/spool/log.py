@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from array import array
 from bisect import bisect_right
@@ -26,7 +25,7 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
-from infra.service.files import sync
+from infra.service.files import locked, sync
 from ingest.spool import records
 
 LOCK, SEGMENT, POLICIES = "lock", ".segment", ".policies"
@@ -104,7 +103,7 @@ class Log:
         root.mkdir(parents=True, exist_ok=True)
         making = root / f"{HIDDEN}{name}"
         making.mkdir(mode=0o700, exist_ok=True)  # it may be left of an attempt that failed
-        lock = _take(making / LOCK)
+        lock = locked(making / LOCK)
         assert lock is not None  # nobody else knows the folder
         try:
             making.rename(root / name)
@@ -120,7 +119,7 @@ class Log:
         started, _, writer = folder.name.partition("-")
         try:
             log = cls(folder, int(writer, 16), int(started), -1)
-            lock = _take(folder / LOCK)
+            lock = locked(folder / LOCK)
         except (ValueError, FileNotFoundError, NotADirectoryError):
             return None
         if lock is None:
@@ -284,17 +283,6 @@ def folders(root: Path) -> list[Path]:
         return sorted(path for path in root.iterdir() if not path.name.startswith(HIDDEN) and path.is_dir())
     except FileNotFoundError:
         return []
-
-
-def _take(path: Path) -> int | None:
-    """The lock file, locked; None when another process holds it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        return None
-    return file
 
 
 def _write(file: int, data: bytes) -> None:

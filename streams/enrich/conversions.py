@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,16 +76,21 @@ def of_columns(
     for row in np.flatnonzero(action == ActionType.GOAL).tolist():
         worth = float(revenue[row]) if given[row] else None
         out[row] = [named(columns["goal_id"][row].as_py(), goals[scope[row]], worth)]
-    for number, rules in enumerate(goals):
-        if not rules or not (here := scope == number).any():
+    if not any(goals):
+        return out
+    order = np.argsort(scope, kind="stable")
+    bounds = np.searchsorted(scope[order], np.arange(len(goals) + 1)).tolist()
+    for rules, (first, after) in zip(goals, pairwise(bounds), strict=True):
+        if not rules or first == after:
             continue
+        here = order[first:after]
         texts: dict[tuple[ActionType, str], tuple[npt.NDArray[np.int64], list[str], npt.NDArray[np.int64]]] = {}
         for goal in rules:
             if goal.on is On.MANUAL:
                 continue
             looked_at = LOOKS_AT[goal.on]
             if looked_at not in texts:
-                rows = np.flatnonzero(here & (action == looked_at[0]))
+                rows = here[action[here] == looked_at[0]]
                 column = columns[looked_at[1]].take(pa.array(rows))
                 encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
                 texts[looked_at] = rows, encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)

@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 import uvloop
 
+from infra.service.files import locked
 from ingest.line import Packet
 from ingest.pace import Pace
 from ingest.spool import log as logs
@@ -397,20 +399,17 @@ async def test_a_folder_that_cannot_be_read_keeps_no_other_from_its_heir(root: P
 
 @in_folder
 async def test_a_folder_that_could_not_be_made_is_made_when_there_is_room(root: Path) -> None:
-    take, left = logs._take, [1, 1]
+    left = [1, 1]
 
     def full(path: Path) -> int | None:
         if left:
             left.pop()
             raise OSError(errno.ENOSPC, "No space left on device")
-        return take(path)
+        return locked(path)
 
-    logs._take = full
-    try:
+    with mock.patch("ingest.spool.log.locked", full):
         process = await Process(root, 7).began()
         await process.settle(process.add(0, "kept"))
-    finally:
-        logs._take = take
     assert not left
     await process.drain()
     assert process.log() == {0: [(7, 0, "kept")]}

@@ -114,7 +114,7 @@ def test_media(process: Any) -> None:
 
 
 def test_ids_and_rules_of_goals_may_stand_together() -> None:
-    ids, rules, names = read_goals([9, GoalEntry(3, "Thanks", On.URL, pattern="x"), GoalEntry(1)])
+    ids, rules, names = read_goals([9, GoalEntry(3, On.URL, name="Thanks", pattern="x"), GoalEntry(1)])
     assert ids == (1, 3, 9)
     assert [goal.id for goal in rules] == [1, 3]
     assert names == {3: "Thanks"}
