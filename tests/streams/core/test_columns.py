@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,13 @@ def test_text_columns(texts: list[str]) -> None:
     assert column.to_pylist() == texts
     assert len(set(column.dictionary.to_pylist())) == len(column.dictionary)
     assert plain(doubled, shifted).to_pylist() == texts
+
+
+def test_a_rule_that_fails_on_several_values_alone_is_asked_for_each() -> None:
+    def rule(texts: Sequence[str]) -> list[str]:
+        if len(texts) > 1:
+            raise MemoryError
+        return [texts[0].upper()]
+
+    cache: Cache[str, str] = Cache(rule)
+    assert cache.of(["a", "b", "a"]) == ["A", "B", "A"]
