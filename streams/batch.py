@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from schemas.tables import EVENTS, PACKETS, REJECTS
 from streams import describe, gather, repeats, tables, visits
-from streams.describe import Description
+from streams.description import Description
 from streams.gather import Gathered
 from streams.state import VISIT_STATE_COLUMNS, PartitionState
 from streams.surroundings import Lookups, PolicyMissing, PolicyUnusable, SecretMissing, Surroundings

@@ -17,7 +17,7 @@ from operator import itemgetter
 import numpy as np
 import numpy.typing as npt
 
-from streams.describe import Description
+from streams.description import Description
 from streams.gather import Gathered
 from streams.overlay import Overlay
 from streams.state import CONFIG, HELD_MS, ID, LAST, SLACK_MS, USER, VISIT_MS, VISITOR, Visit

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from schemas.reasons import Excluded, Repeated
 from schemas.tables import PacketKind
 from streams import masked, visits
-from streams.describe import Description
+from streams.description import Description
 from streams.gather import Gathered, Packet
 from streams.verdicts import NUMBER, REPEATS, VERDICTS, Verdict
 from streams.visits import Followed

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from schemas.tables import ActionType
 from streams import late as late_visits
-from streams.describe import Description
+from streams.description import Description
 from streams.gather import Gathered
 from streams.late import Flags, LateVisits
 from streams.overlay import Overlay

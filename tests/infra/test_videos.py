@@ -147,7 +147,7 @@ def test_a_media_worker_is_killed_in_the_middle(flow: Flow) -> None:
     assert flow.rows(bad) == ["queued 0", "running 1", "failed 1"]
     assert flow.get(bad)["reason"] == "unsupported_format"
     answer = flow.get(job)
-    assert len(answer["outputs"]) == 2 * len(MUCH)
+    assert len(answer["outputs"]) == 3 * len(MUCH)  # sheets, WebVTT and JSON
     told = {Path(output["path"]).name for output in answer["outputs"]}
     assert {file.name for file in folder.iterdir()} == told | {RECORD}  # no draft, nothing half
     for output in answer["outputs"]:

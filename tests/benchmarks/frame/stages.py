@@ -70,14 +70,14 @@ class Clock:
 def _watch(clock: Clock) -> None:
     """The stages, by the names that the code has for them."""
     from schemas import packets
-    from streams import batch, describe, gather, repeats, tables, visits
+    from streams import batch, describe, gather, repeats, stages, tables, visits
 
     clock.watch(batch, "process", "rest of process")
     clock.watch(packets, "body", "decode packets")
     clock.watch(gather, "gather", "gather")
     clock.watch(describe, "describe", "rest of describe")
     clock.watch(describe, "Query", "split query strings")
-    frame = describe._Stages
+    frame = stages.Stages
     for name in re.findall(r"self\.(\w+)\(", inspect.getsource(frame.run)):
         clock.watch(frame, name, name)
     clock.watch(visits, "follow", "visits")

@@ -167,7 +167,7 @@ def test_parameters_are_removed_wherever_a_url_stands(parameter: str) -> None:
 def test_what_is_excluded_is_never_masked_and_what_is_masked_is_never_seen_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from streams import columns, describe
+    from streams import columns, describe, stages
 
     steps: list[str] = []
 
@@ -183,7 +183,7 @@ def test_what_is_excluded_is_never_masked_and_what_is_masked_is_never_seen_whole
     watched(columns.Query, "__init__", "parse")
     watched(describe, "_after_parsing", "exclude")
     for name in ("keys", "device", "page", "referrer", "action", "order", "numbers", "place", "own_fields", "identity"):
-        watched(describe._Stages, name, "everything else")
+        watched(stages.Stages, name, "everything else")
     watched(addresses, "mask_column", "mask")
     assert rows({"fingerprint_address": "masked"}, "")
     assert list(dict.fromkeys(steps)) == ["parse", "exclude", "mask", "everything else"]

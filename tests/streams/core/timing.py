@@ -20,6 +20,7 @@ import pyarrow as pa
 from schemas import packets
 from schemas.tables import EVENTS
 from streams import batch, columns, describe, excluding, gather, tables, visits
+from streams import stages as core
 from tests.streams.core.traffic import Traffic, fresh, policy_set, world
 
 spent: dict[str, float] = {}
@@ -56,7 +57,7 @@ def stages() -> Iterator[None]:
         (tables, "events"),
         (tables, "packets"),
         (tables, "rejects"),
-        *((describe._Stages, name) for name in vars(describe._Stages) if name[0] != "_" and name != "run"),
+        *((core.Stages, name) for name in dir(core.Stages) if name[0] != "_" and name != "run"),
     ]
     targets = [t for t in targets if t[1] not in ("scoped", "text", "where", "key_of", "each_text", "text_given")]
     saved = [(owner, name, getattr(owner, name)) for owner, name in targets]
