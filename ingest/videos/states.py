@@ -87,18 +87,17 @@ class States:
         """Jobs of these sites (None: of all) before a cursor, which is a job's id. Raises Away."""
         states = LISTED if state is None else (state,)
         before = cursor or AFTER_ALL
-        rows = self._rows(PAGE, sites=list(sites or ()), before=before, states=list(states), limit=limit + 1)
-        found = {row[0]: _described(dict(zip(COLUMNS, row, strict=True))) for row in rows}
         fresh = [
             video
             for job, video in reversed(list(self._accepted.items()))
             if job < before and (sites is None or video.site in sites)
         ][: limit + 1]
-        if fresh:
+        if fresh:  # asked before the page, or a job that is stored between the two would be in neither
             for (job,) in self._rows(STORED, jobs=[video.id for video in fresh]):
                 self._accepted.pop(job, None)
-            if State.QUEUED in states:
-                found |= {video.id: video for video in fresh if video.id in self._accepted}
+        queued = {video.id: video for video in fresh if video.id in self._accepted and State.QUEUED in states}
+        rows = self._rows(PAGE, sites=list(sites or ()), before=before, states=list(states), limit=limit + 1)
+        found = queued | {row[0]: _described(dict(zip(COLUMNS, row, strict=True))) for row in rows}
         ids = sorted(found, reverse=True)
         videos = [found[job] for job in ids[:limit] if job not in self._deleted]
         return VideoList(videos, ids[limit - 1] if len(ids) > limit else None)
