@@ -138,7 +138,7 @@ def _what(rules: Privacy) -> list[str]:
             LocalTime.HOUR: "The time of day at the visitor is stored to the hour.",
             LocalTime.SECOND: "The time of day at the visitor is stored to the second.",
         }[rules.local_time],
-        "Titles, events, searches, contents and the names of items are stored as texts, "
+        "Titles, events, searches, contents, reports of crashes and the names of items are stored as texts, "
         "with URLs in them treated like all others.",
         _values(rules),
         "Recordings of sessions, heatmaps and contents of forms are refused.",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from kafka.admin import KafkaAdminClient
+from kafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from infra.service.settings import Settings
 from schemas.topics import Topic, definitions
@@ -26,16 +26,23 @@ def ensure(settings: Settings) -> list[str]:
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka.split(","))
     try:
         present = set(admin.list_topics())
+        missing = {
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replication,
+                "configs": topic.config,
+            }
+            for topic in wanted(settings)
+            if topic.name not in present
+        }
+        answers = admin.create_topics(missing, raise_errors=False)["topics"] if missing else []
         made = []
-        for topic in wanted(settings):
-            if topic.name in present:
-                continue
-            new = NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=topic.config)
-            try:
-                admin.create_topics([new])
-            except TopicAlreadyExistsError:
-                continue
-            made.append(topic.name)
+        for answer in answers:
+            error = for_code(answer["error_code"])
+            if error is NoError:
+                made.append(answer["name"])
+            elif error is not TopicAlreadyExistsError:  # that: another process makes them at the same time
+                raise error(f"topic {answer['name']}: {answer.get('error_message') or error.description}")
         return made
     finally:
         admin.close()

@@ -30,6 +30,7 @@ class ActionType(IntEnum):
     PING = 8
     SITE_SEARCH = 9
     MEDIA = 10
+    CRASH = 11
 
 
 class ReferrerType(IntEnum):
@@ -138,7 +139,7 @@ EVENTS = pa.schema(
         ("os_version", LOW),
         ("browser", LOW),
         ("browser_version", LOW),
-        ("bot", pa.uint8()),
+        ("bot", pa.uint16()),
         ("resolution", LOW),
         ("language", LOW),
         ("plugins", pa.uint16()),
@@ -189,6 +190,15 @@ EVENTS = pa.schema(
         ("media_width", pa.uint32()),  # pixels
         ("media_height", pa.uint32()),
         ("media_fullscreen", pa.uint8()),
+        # reports of crashes
+        ("crash_message", TEXT),
+        ("crash_type", LOW),
+        ("crash_category", LOW),
+        ("crash_source", TEXT),
+        ("crash_line", pa.uint32()),
+        ("crash_column", pa.uint32()),
+        ("crash_stack", TEXT),
+        ("day", pa.date32()),  # the site's own
     ]
 )
 

@@ -26,6 +26,7 @@ from streams.enrich.searches import Search
 from streams.rules import Rules
 
 SEPARATOR = " "
+BETWEEN = "\n"  # an agent and client hints; no header holds it
 SCOPES = 100_000  # pairs of policy version and site remembered before all is forgotten
 
 
@@ -129,7 +130,7 @@ class Caches:
         self.addresses: Cache[bytes, str] = Cache(each(addresses.text))
         self.devices: Cache[str, tuple[Device, int]] = Cache(each(_device))
         self.languages: Cache[str, Tongue] = Cache(each(_tongue))
-        self.hints: Cache[str, int] = Cache(each(lambda text: int(bots.of_hints(decode(text)))))
+        self.hints: Cache[str, int] = Cache(each(_hints))
         self.pages: Cache[str, Page] = Cache(self._pages)
         self.links: Cache[str, Link] = Cache(self._links)
         self.referrers: Cache[str, Referrer] = Cache(self._referrers)
@@ -206,6 +207,11 @@ def _texts(raw: Sequence[str]) -> list[Text]:
 def _device(agent: str) -> tuple[Device, int]:
     found = device.describe(agent)
     return found, visitor_ids.fingerprint_word(found.fingerprint)
+
+
+def _hints(both: str) -> int:
+    agent, _, hints = both.partition(BETWEEN)
+    return int(bots.of_hints(decode(hints), agent)) if hints else 0
 
 
 def _tongue(text: str) -> Tongue:

@@ -1,9 +1,10 @@
-"""Stages of what an event is worth: orders and carts, products, goals; and of players of media."""
+"""Stages of what an event is worth: orders and carts, products, goals; of players of media and crashes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,12 @@ from streams import fields
 from streams.anonymize import order_ids
 from streams.description import Codes, Flags
 from streams.distinct import low, plain
-from streams.enrich import conversions, media
+from streams.enrich import conversions, crashes, media
+from streams.enrich.crashes import Crash
+from streams.enrich.media import Media
 from streams.frame import Frame
+
+T = TypeVar("T", Media, Crash)
 
 
 class Commerce(Frame):
@@ -81,23 +86,30 @@ class Commerce(Frame):
 
     def media(self) -> Flags:
         """The player that a request tells of; returns where one does."""
-        found: dict[int, media.Media] = {}
-        if self.query.given("ma_id"):
-            given: dict[int, dict[str, str]] = {}
-            for name in media.PARAMETERS:
-                for text, row in zip(*self.query.texts(name), strict=True):
-                    given.setdefault(row, {})[name] = text
-            for row, texts in given.items():
-                found[row] = media.of_request(texts, partial(self.cleaned, row), partial(self.linked, row))
-        told = np.zeros(self.n, np.bool_)
-        told[[row for row, one in found.items() if one.id]] = True
-        none, rows = media.NONE, list(found)
+        return self._told("media", "ma_id", media.PARAMETERS, media.of_request, media.NONE)
+
+    def crash(self) -> Flags:
+        """The crash that a request reports; returns where one does."""
+        return self._told("crash", "cra", crashes.PARAMETERS, crashes.of_request, crashes.NONE)
+
+    def _told(self, name: str, needed: str, names: Sequence[str], rule: Callable[..., T], none: T) -> Flags:
+        """Columns `name`_… of what few requests tell, by a rule; returns where it is not nothing."""
+        given: dict[int, dict[str, str]] = {}
+        for parameter in names if self.query.given(needed) else ():
+            for text, row in zip(*self.query.texts(parameter), strict=True):
+                given.setdefault(row, {})[parameter] = text
+        found: dict[int, T] = {}
+        for row, texts in given.items():
+            one = rule(texts, partial(self.cleaned, row), partial(self.linked, row))
+            if one != none:
+                found[row] = one
         codes = np.zeros(self.n, np.int64)
-        codes[rows] = np.arange(1, len(rows) + 1)
-        table = [none, *found.values()]
-        for position, name in enumerate(media.Media._fields):
-            kind = EVENTS.field(f"media_{name}").type
-            values: list[Any] = [one[position] for one in table]
+        codes[list(found)] = np.arange(1, len(found) + 1)
+        table = [none]
+        table += found.values()
+        for position, field in enumerate(none._fields):
+            kind = EVENTS.field(f"{name}_{field}").type
+            values: list[Any] = [entry[position] for entry in table]
             column = low(values, codes) if pa.types.is_dictionary(kind) else pa.array(values, kind).take(codes)
-            self.columns[f"media_{name}"] = column
-        return told
+            self.columns[f"{name}_{field}"] = column
+        return codes > 0

@@ -20,7 +20,7 @@ from streams import consent, excluding, fields, repeats
 from streams.anonymize import custom, visitor_ids
 from streams.columns import Query
 from streams.description import Codes, Description, Flags
-from streams.enrich import campaigns, media
+from streams.enrich import campaigns, crashes, media
 from streams.gather import Rows, valid_times
 from streams.repeats import Earlier
 from streams.stages import TEXT_PARAMETERS, Stages
@@ -41,8 +41,8 @@ from streams.verdicts import (
 
 PARAMETERS = (
     *("rec", "url", "urlref", "cid", "_id", "uid", "pv_id", "ua", "lang", "uadata", "res", "link", "download"),
-    *("h", "m", "s", "ping", "new_visit", "ca", "idgoal", "revenue", "search_count", "e_v", "consent"),
-    *("_pks", "_pkn", "_pkc", "_pkp", *media.PARAMETERS),
+    *("h", "m", "s", "ping", "new_visit", "idgoal", "revenue", "search_count", "e_v", "consent"),
+    *("_pks", "_pkn", "_pkc", "_pkp", *media.PARAMETERS, *crashes.PARAMETERS),
     *("r", "rand", "bots", "cdt", "cdo", "country", "region", "city", *custom.SCOPES),
     *("ec_id", "ec_items", *fields.MONEY, *fields.PLUGINS, *fields.TIMINGS, *TEXT_PARAMETERS),
     *sorted(campaigns.PARAMETERS),

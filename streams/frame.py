@@ -138,13 +138,13 @@ class Frame:
         return out
 
     def keys(self) -> None:
-        """Each row's key: that of its site on its date there."""
+        """Each row's date at its site, and its key: that of its site on that date."""
         time, stamped = self.rows.time_ms, self.rows.stamped_ms
         old = np.flatnonzero(time < stamped - DAY_MS)
         quarter = (np.where(time < stamped - DAY_MS, stamped, time) if len(old) else time) // QUARTER_MS
         distinct, at = encode(pa.array((self.rows.scope << 32) | quarter))
         made: dict[tuple[int, date], bytes] = {}
-        keys = []
+        keys, days = [], []
         for pair in distinct:
             rules = self.rules[pair >> 32]
             assert rules is not None
@@ -153,6 +153,7 @@ class Frame:
             if name not in made:
                 made[name] = keyed.site_day_key(self.lookups.day_secret(day), rules.site)
             keys.append(made[name])
+            days.append(day)
         imported: dict[tuple[int, int, int], int] = {}
         for row in old.tolist():
             pair = int(self.rows.scope[row]), int(time[row]) // QUARTER_MS, int(stamped[row]) // QUARTER_MS
@@ -161,8 +162,10 @@ class Frame:
                 assert rules is not None
                 imported[pair] = len(keys)
                 keys.append(site_key(rules, pair[1] * QUARTER_MS, pair[2] * QUARTER_MS, self.lookups))
+                days.append(rules.date(pair[1] * QUARTER_MS))
             at[row] = imported[pair]
         words = np.array([keyed.key_words(key) for key in keys], np.uint64)
+        self.columns["day"] = pa.array(days, pa.date32()).take(pa.array(at))
         self.key = keys, at
         self.k0, self.k1 = words[at, 0], words[at, 1]
 

@@ -23,6 +23,7 @@ COLUMNS = (
     *("referrer_name", "referrer_keyword", "referrer_url"),
     *("campaign_name", "campaign_source", "campaign_medium", "campaign_term", "campaign_content"),
     *("item_sku", "item_name", "item_category", "product_sku", "product_name", "product_category"),
+    *("crash_message", "crash_type", "crash_category", "crash_source", "crash_stack"),
     *("media_title", "media_url", "media_player", "city", "dimension_value", "variable_name", "variable_value"),
 )
 

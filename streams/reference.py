@@ -27,7 +27,7 @@ from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, Ref
 from streams import consent, exclusions, fields, keyed, masked, repeats
 from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
-from streams.enrich import actions, bots, campaigns, conversions, device, languages, media, referrers, searches
+from streams.enrich import actions, bots, campaigns, conversions, crashes, device, languages, media, referrers, searches
 from streams.enrich.bots import Bot
 from streams.gather import REPEATS_SLACK_MS
 from streams.keyed import Kind
@@ -278,7 +278,7 @@ def _event(
     secret = lookups.day_secret(came if imported else day)
     secret = keyed.import_secret(secret, day) if imported else secret
     key = keyed.site_day_key(secret, event.site)
-    row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "shard": 0}
+    row: Row = {"site_id": event.site, "received_at": event.received_ms, "time": time, "day": day, "shard": 0}
     address = addresses.mask(event.address, privacy.mask_bytes)
     row["address"] = addresses.stored(address, privacy.mask_bytes)
     row["repeat_id"] = struct.pack("<QQ", *names[0]) if names else bytes(16)
@@ -421,6 +421,7 @@ def _device(row: Row, event: Event, given: Mapping[str, str], seen: bytes, key: 
     if not row["country"] and (country := languages.country(tags, rules.country_by_language)):
         row |= {"country": country, "country_source": "language"}
     hints = given.get("uadata") or parameters.decode(event.hints)
+    scripted = event.role > 0 or any(given.get(name) for name in bots.SCRIPTED)
     row |= {
         "device_type": found.type,
         "device_brand": found.brand if rules.privacy.device_model else "",
@@ -429,7 +430,10 @@ def _device(row: Row, event: Event, given: Mapping[str, str], seen: bytes, key: 
         "os_version": found.os_version if rules.privacy.device_versions else "",
         "browser": found.browser,
         "browser_version": found.browser_version if rules.privacy.device_versions else "",
-        "bot": found.bot | bots.of_hints(hints) | (Bot.ADDRESS if from_network else 0),
+        "bot": found.bot
+        | bots.of_hints(hints, agent if agent.strip() else event.agent)
+        | (Bot.ADDRESS if from_network else 0)
+        | (0 if scripted else Bot.NO_SCRIPTS),
         "language": language,
         "resolution": fields.resolution(given.get("res", "")) if rules.privacy.resolution else "unknown",
     }
@@ -551,10 +555,13 @@ def _content(
 
     playing = media.of_request(given, cleaned, address)
     row |= {f"media_{name}": value for name, value in playing._asdict().items()}
+    crash = crashes.of_request(given, cleaned, address)
+    row |= {f"crash_{name}": value for name, value in crash._asdict().items()}
     action = actions.classify(
         ping=number("ping") == 1,
         goal=goal,
         media=bool(playing.id),
+        crash=crash != crashes.NONE,
         download=bool(urls.tidy(given.get("download", ""))),
         link=bool(urls.tidy(given.get("link", ""))),
         event=bool(texts["e_c"] and texts["e_a"]),

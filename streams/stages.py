@@ -12,10 +12,11 @@ from schemas.privacy import CountryByLanguage, LocalTime
 from schemas.tables import ActionType, ReferrerType
 from streams import fields
 from streams.anonymize import addresses, custom, location
+from streams.caches import BETWEEN
 from streams.commerce import Commerce
 from streams.description import U64, Codes, Flags
 from streams.distinct import Texts, encode, low, plain
-from streams.enrich import actions, campaigns
+from streams.enrich import actions, bots, campaigns
 from streams.enrich.bots import Bot
 from streams.enrich.campaigns import Campaign
 from streams.identities import Identity
@@ -81,10 +82,14 @@ class Stages(Commerce, Identity):
         for column, name in DEVICE_COLUMNS.items():
             codes = np.where(kept[name], at, len(devices)) if name in kept else at
             self.columns[column] = low([*(getattr(device, name) for device, _ in devices), ""], codes)
-        bot = np.array([device.bot for device, _ in devices], np.uint8)[at]
+        bot = np.array([device.bot for device, _ in devices], np.uint16)[at]
         hints, hint_at = _or_else(query.full("uadata"), rows.hints) if query.given("uadata") else rows.hints
-        bot |= np.array(cache.hints.of(hints, self.n), np.uint8)[hint_at]
-        self.columns["bot"] = pa.array(np.where(networks, bot | np.uint8(Bot.ADDRESS), bot))
+        pairs, pair_at = encode(pa.array((at << 32) | hint_at))
+        both = [f"{distinct[pair >> 32]}{BETWEEN}{hints[pair & 0xFFFFFFFF]}" for pair in pairs]
+        bot |= np.array(cache.hints.of(both, self.n), np.uint16)[pair_at]
+        bot |= np.where(networks, np.uint16(Bot.ADDRESS), np.uint16(0))
+        scripted = np.logical_or.reduce([query.filled(name) for name in bots.SCRIPTED]) | (rows.role > 0)
+        self.columns["bot"] = pa.array(np.where(scripted, bot, bot | np.uint16(Bot.NO_SCRIPTS)))
         distinct, tongue_at = rows.language.override(*query.texts("lang"))
         tongues = cache.languages.of(distinct, self.n)
         self.tongues = tongues, tongue_at
@@ -168,6 +173,7 @@ class Stages(Commerce, Identity):
             ping=ping,
             goal=goal,
             media=self.media(),
+            crash=self.crash(),
             download=links["download"],
             link=links["link"],
             event=(texts["e_c"][1] > 0) & (texts["e_a"][1] > 0),

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from infra.local.stack import Stack, install, isolated, new_ports
+from infra.local.stack import Stack, isolated, new_ports
 from infra.service.clickhouse import connect
 from infra.service.settings import Settings
+from tests.databases import install
 from tests.gateway import Gateway, running
 from tests.services import Service, Services
 

@@ -37,6 +37,7 @@ TEXTS = (
     *("title", "search_keyword", "search_category", "event_category", "event_action", "event_name"),
     *("content_name", "content_piece", "content_target", "content_interaction"),
     *("product_sku", "product_name", "media_title", "media_player"),
+    *("crash_message", "crash_type", "crash_category"),
 )
 CAMPAIGN = ("campaign_name", "campaign_source", "campaign_medium", "campaign_term", "campaign_content")
 DEVICE = {
@@ -136,6 +137,7 @@ class _Rows:
             self.each_in_lists(name, self.text)
         self.each_in_lists("item_category", self.lines)
         self.each("product_category", self.lines)
+        self.each("crash_stack", self.lines)
         self.own_fields()
         self.identity()
         return self.out
@@ -278,6 +280,7 @@ class _Rows:
         self.each("url_path", path)
         self.each("link_url", link)
         self.each("media_url", link)
+        self.each("crash_source", link)
 
     def referrer(self) -> None:
         rules, level = self.rules, self.privacy.referrer

@@ -1,7 +1,7 @@
 """What an event is.
 
-Priority, highest first: heartbeat, order or cart, goal, media, download, outlink, event, content, site search, page
-view (facts: Matomo ranks page < search < content < event < outlink < download). A custom action (`ca=1`) that
+Priority, highest first: heartbeat, order or cart, goal, media, crash, download, outlink, event, content, site search,
+page view (facts: Matomo ranks page < search < content < event < outlink < download). A custom action (`ca=1`) that
 is none of these is never a page view and counts as an event without a category.
 """
 
@@ -20,6 +20,7 @@ def classify(
     ping: bool,
     goal: int,
     media: bool,
+    crash: bool,
     download: bool,
     link: bool,
     event: bool,
@@ -37,6 +38,8 @@ def classify(
         return ActionType.GOAL
     if media:
         return ActionType.MEDIA
+    if crash:
+        return ActionType.CRASH
     if download:
         return ActionType.DOWNLOAD
     if link:
@@ -55,6 +58,7 @@ def classify_columns(
     ping: Flags,
     goal: npt.NDArray[np.int64],
     media: Flags,
+    crash: Flags,
     download: Flags,
     link: Flags,
     event: Flags,
@@ -64,12 +68,13 @@ def classify_columns(
 ) -> npt.NDArray[np.uint8]:
     """`classify` for columns."""
     chosen = np.select(
-        [ping, goal == 0, goal > 0, media, download, link, event, content, search, custom],
+        [ping, goal == 0, goal > 0, media, crash, download, link, event, content, search, custom],
         [
             ActionType.PING,
             ActionType.ECOMMERCE,
             ActionType.GOAL,
             ActionType.MEDIA,
+            ActionType.CRASH,
             ActionType.DOWNLOAD,
             ActionType.OUTLINK,
             ActionType.EVENT,

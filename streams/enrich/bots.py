@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from enum import IntFlag
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 LIMIT = 1024  # characters of an agent that are looked at
 
@@ -26,8 +28,12 @@ class Bot(IntFlag):
     AI_CRAWLER = 32  # the agent names a crawler that reads for an artificial intelligence
     AI_ASSISTANT = 64  # the agent names an assistant that reads for a person
     NO_AGENT = 128  # there is no agent
+    CONTRADICTION = 256  # the client hints name another system or browser than the agent
+    NO_SCRIPTS = 512  # nothing in the request needs a script to be known; not said of requests with a token
 
 
+# What only a script knows: none of them is in an image without a script, nor in a line of an access log.
+SCRIPTED = ("res", "h", "cookie", "pv_id", "uadata")
 EXCLUDED = Bot.CRAWLER | Bot.AI_CRAWLER | Bot.AI_ASSISTANT  # by agent, unless the request or the site says otherwise
 
 _crawlers_of_ai = """
@@ -54,6 +60,17 @@ _library = re.compile(
     r"|httpx/|\bphp\b|ruby|perl|postmanruntime|insomnia/",
     re.IGNORECASE,
 ).search
+# By what hints call them. A phone that asks for the desktop's page calls itself Linux; so may a tablet in a dock.
+_SYSTEMS = {
+    "windows": re.compile("Windows").search,
+    "macos": re.compile("Mac OS X|Macintosh").search,
+    "linux": re.compile("Linux|X11|BSD").search,
+    "android": re.compile("Android|Linux").search,
+    "chrome os": re.compile("CrOS|Linux").search,
+    "chromium os": re.compile("CrOS|Linux").search,
+}
+_chrome = re.compile(r"\b(?:Headless)?(?:Chrome|Chromium)/(\d+)").search
+_brand = re.compile(r'"Chromium";\s*v="(\d+)').search
 _headless = re.compile(r"headless|phantomjs|electron/.*puppeteer|selenium|webdriver|playwright", re.IGNORECASE).search
 
 
@@ -81,6 +98,40 @@ def of_agent(agent: str) -> Judged:
     return Judged(reasons, name)
 
 
-def of_hints(hints: str) -> Bot:
-    """The verdict on client hints, JSON of whatever form: only the word counts."""
-    return Bot.HEADLESS_HINT if "headless" in hints.lower() else Bot(0)
+def of_hints(hints: str, agent: str = "") -> Bot:
+    """The verdict on client hints, JSON as in `uadata` or of the Sec-CH-UA headers, beside their agent."""
+    reasons = Bot.HEADLESS_HINT if "headless" in hints.lower() else Bot(0)
+    if agent.strip() and _contradicted(agent[:LIMIT], hints):
+        reasons |= Bot.CONTRADICTION
+    return reasons
+
+
+def _contradicted(agent: str, hints: str) -> bool:
+    """Whether a browser that sends these hints has another agent. Only browsers made of Chromium send any."""
+    try:
+        given = msgspec.json.decode(hints)
+    except msgspec.DecodeError:
+        return False
+    if not isinstance(given, dict):
+        return False
+    platform = str(given.get("platform") or given.get("sec-ch-ua-platform") or "").strip('" ').lower()
+    named = _SYSTEMS.get(platform)
+    if named is not None and not named(agent):
+        return True
+    major = _chromium(given)
+    if not major:
+        return False
+    shown = _chrome(agent)
+    return shown is None or shown[1] != major
+
+
+def _chromium(given: dict[str, Any]) -> str:
+    """The major version that the brand Chromium has in client hints; "" where they don't say."""
+    for name in ("fullVersionList", "brands"):
+        for brand in entries if isinstance(entries := given.get(name), list) else ():
+            if isinstance(brand, dict) and brand.get("brand") == "Chromium":
+                return str(brand.get("version", "")).partition(".")[0]
+    for name in ("sec-ch-ua-full-version-list", "sec-ch-ua"):
+        if found := _brand(str(given.get(name, ""))):
+            return found[1]
+    return ""

@@ -45,7 +45,7 @@ def _head(
 
 def _parameters(maker: Maker, number: int) -> dict[str, str]:
     """One event's parameters; which fields are used turns with `number`."""
-    turn = number % 7
+    turn = number % 10
     path = f"{maker.word('a path')}/{quote(maker.person('a path'), safe='')}" if turn == 6 else maker.word("a path")
     url = (
         f"https://user:{maker.any('userinfo', plain=True)}@{HOST}/{path}"
@@ -80,6 +80,17 @@ def _parameters(maker: Maker, number: int) -> dict[str, str]:
     elif turn == 5:
         items = [["SKU-1", maker.person("an item"), [], 1.5, 2]]
         found |= {"idgoal": "0", "ec_id": maker.any("ec_id"), "revenue": "9.5", "ec_items": json.dumps(items)}
+    elif turn == 7:
+        found |= {"_pks": maker.person("_pks"), "_pkn": maker.person("_pkn")}
+        found |= {"_pkc": json.dumps([maker.word("_pkc"), maker.person("_pkc")])}
+    elif turn == 8:
+        found |= {"ca": "1", "ma_id": "a1", "ma_re": f"https://v.example/?u={quote(maker.any('ma_re'))}"}
+        found |= {"ma_ti": f"{maker.word('ma_ti')} {maker.person('ma_ti')}", "ma_pn": maker.person("ma_pn")}
+    elif turn == 9:
+        frame = f"f https://{HOST}/{maker.word('cra_st')}.js?u={quote(maker.any('cra_st', plain=True))}:1:2"
+        found |= {"ca": "1", "cra": f"{maker.word('cra')} {maker.person('cra')}", "cra_tp": maker.person("cra_tp")}
+        found |= {"cra_ct": maker.person("cra_ct"), "cra_st": f"{frame}\n{maker.person('cra_st')}"}
+        found |= {"cra_ru": f"https://{HOST}/{maker.word('cra_ru')}.js?u={quote(maker.any('cra_ru'))}"}
     return found
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.stack import install
 from infra.service.settings import Settings
 from tests.conftest import SettingsMaker
+from tests.databases import install
 from tests.ingest.memory import write_sites
 from tests.ingest.process import (
     SITES,

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra.local.stack import install
 from infra.service.clickhouse import connect
 from infra.service.settings import Settings
 from tests.conftest import SettingsMaker, Starter
+from tests.databases import install
 from tests.ingest.memory import SUPERUSER, write_sites
 from tests.streams.shell.stream import eventually
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.addresses import pack
-from schemas.packets import Flag
+from schemas.packets import Flag, Role
 from schemas.sites import PolicySet, SitePolicy
 from streams.enrich import bots, device
 from streams.enrich.bots import Bot
@@ -19,6 +19,8 @@ PIXEL = f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {KHTML} Chrome/120.0.0.0 Mobi
 IPAD = f"Mozilla/5.0 (iPad; CPU OS 16_1 like Mac OS X) {KHTML} Version/16.1 Mobile/15E148 Safari/604.1"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 GPTBOT = f"Mozilla/5.0 {KHTML}; compatible; GPTBot/1.2; +https://openai.com/gptbot"
+PLAIN = "idsite=1&rec=1&url=https%3A%2F%2Fwww.site1.example%2F&cookie="
+RES = "&res=800x600"
 CHATGPT = f"Mozilla/5.0 {KHTML}; compatible; ChatGPT-User/1.0; +https://openai.com/bot"
 
 
@@ -70,16 +72,54 @@ def test_reasons_of_hints() -> None:
     assert bots.of_hints('{"brands":[]}') == 0
 
 
+@pytest.mark.parametrize(
+    ("agent", "hints", "contradicted"),
+    [
+        (CHROME, '{"platform":"Windows","brands":[{"brand":"Chromium","version":"120"}]}', False),
+        (CHROME, '{"platform":"Linux"}', True),
+        (CHROME, '{"platform":"Solaris"}', False),  # nothing is known of it
+        (CHROME, '{"sec-ch-ua-platform":"\\"macOS\\""}', True),
+        (CHROME, '{"brands":[{"brand":"Chromium","version":"119"}]}', True),
+        (CHROME, '{"fullVersionList":[{"brand":"Chromium","version":"120.0.1"}],"brands":[]}', False),
+        (CHROME, '{"sec-ch-ua":"\\"Not A\\";v=\\"8\\", \\"Chromium\\";v=\\"120\\""}', False),
+        (CHROME, '{"sec-ch-ua":"\\"Chromium\\";v=\\"99\\""}', True),
+        (IPAD, '{"brands":[{"brand":"Chromium","version":"120"}]}', True),  # no such browser sends any
+        (PIXEL, '{"platform":"Android","mobile":true}', False),
+        (PIXEL.replace("Android 14", "x86_64"), '{"platform":"Android"}', False),  # it asks for the desktop's page
+        (CHROME, "[1]", False),
+        (CHROME, '{"brands":3,"platform":[]}', False),
+        (CHROME, "{", False),
+        ("", '{"platform":"Linux"}', False),
+    ],
+)
+def test_hints_that_contradict_the_agent(agent: str, hints: str, contradicted: bool) -> None:
+    assert bots.of_hints(hints, agent) == (Bot.CONTRADICTION if contradicted else 0)
+
+
+def test_contradictions_and_requests_without_scripts_are_stored() -> None:
+    policies = PolicySet({1: SitePolicy()})
+    events = [
+        simple(PLAIN, agent=CHROME),
+        simple(PLAIN, agent=CHROME, role=Role.WRITE),  # a server sends what it likes
+        simple(PLAIN + "&pv_id=abc123", agent=CHROME),
+        simple(BASE + RES, agent=CHROME, hints='{"sec-ch-ua-platform":"Android"}'),
+        simple(BASE + "&uadata=%7B%22platform%22%3A%22macOS%22%7D&ua=Firefox", agent=CHROME),
+    ]
+    found = run([[one(events, policies.version)]], world(policies))["events"]
+    expected = [Bot.NO_SCRIPTS, 0, 0, Bot.CONTRADICTION, Bot.CONTRADICTION]
+    assert [row["bot"] for row in found] == expected
+
+
 @pytest.mark.parametrize(("policy", "more"), [(SitePolicy(), "&bots=1"), (SitePolicy(keep_bots=True), "")])
 def test_what_is_kept_of_bots_is_stored_with_all_reasons(policy: SitePolicy, more: str) -> None:
     policies = PolicySet({1: policy})
     google, person = pack("66.249.85.36"), pack("81.2.69.160")
     hints = "&uadata=%7B%22brands%22%3A%5B%7B%22brand%22%3A%22HeadlessChrome%22%7D%5D%7D"
     events = [
-        simple(BASE + more, agent=GOOGLEBOT, address=google),
-        simple(BASE + more + hints, agent=CHATGPT, address=person),
-        simple(BASE + more, agent=CHROME, address=google, flags=int(Flag.DATA_SAVER)),
-        simple(BASE, agent=HEADLESS, address=person),
+        simple(BASE + RES + more, agent=GOOGLEBOT, address=google),
+        simple(BASE + RES + more + hints, agent=CHATGPT, address=person),
+        simple(BASE + RES + more, agent=CHROME, address=google, flags=int(Flag.DATA_SAVER)),
+        simple(BASE + RES, agent=HEADLESS, address=person),
     ]
     found = run([[one(events, policies.version)]], world(policies))["events"]
     expected = [Bot.CRAWLER | Bot.ADDRESS, Bot.AI_ASSISTANT | Bot.HEADLESS_HINT, 0, Bot.HEADLESS_AGENT]

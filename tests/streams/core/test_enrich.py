@@ -22,7 +22,7 @@ RULES = Rules.of(1, SitePolicy(privacy=MATOMO, domains=("*.shop.example", "site.
 
 
 def test_action_columns_equal_values_for_every_combination() -> None:
-    names = ("ping", "media", "download", "link", "event", "content", "search", "custom")
+    names = ("ping", "media", "crash", "download", "link", "event", "content", "search", "custom")
     combinations = [(goal, *flags) for goal in (-1, 0, 3) for flags in product([False, True], repeat=len(names))]
     columns = dict(zip(("goal", *names), map(np.array, zip(*combinations, strict=True)), strict=True))
     classify: Any = actions.classify

@@ -208,6 +208,12 @@ ODD = [
             "&ma_id=x1&ma_re=&ma_st=7&ca=1",
             "&ma_id=%21&ma_re=https%3A%2F%2Fv.example%2Fa.mp4",
             "&ma_id=x1&ma_re=nonsense&ma_mt=film&ma_st=-4&ma_le=99999999999&idgoal=2",
+            "&ca=1&cra=Jo%40x.example+is+null&cra_tp=TypeError&cra_ct=ui&cra_rl=7&cra_rc=-1&cra_ru=%2F%2Fo.example%2Fa.js%3Fsid%3D1"
+            "&cra_st=a%0D%0Ab+https%3A%2F%2Fu%3Apw%40o.example%2F%3Fsid%3D1%0A%0Ac",
+            "&cra=no+custom+action&cra_rl=7",
+            "&ca=1&cra=+&download=https%3A%2F%2Fo.example%2Fx",
+            "&uadata=%7B%22platform%22%3A%22Windows%22%2C%22brands%22%3A%5B%7B%22brand%22%3A%22Chromium%22%2C%22version%22%3A%22120%22%7D%2C3%5D%7D",
+            "&uadata=%5B1%5D",
             "&idgoal=1&revenue=",
             "&idgoal=2",
             "&idgoal=4",

@@ -15,7 +15,6 @@ import msgspec
 import pyarrow as pa
 from kafka import KafkaProducer
 
-from infra.local.stack import install
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import MAPPED_IPV4, Event, Repeat, encode
@@ -23,6 +22,7 @@ from schemas.privacy import Privacy
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
+from tests.databases import install
 
 T = TypeVar("T")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
@@ -37,7 +39,9 @@ POLICIES = PolicySet(
                 Goal(1, On.URL, Match.CONTAINS, "/thanks", revenue=2.0),
                 Goal(3, On.EVENT_ACTION, Match.EXACT, "sent", event_value=True, repeats=True),
             ),
-        )
+        ),
+        2: SitePolicy(timezone="Pacific/Kiritimati"),
+        3: SitePolicy(timezone="Pacific/Pago_Pago"),
     }
 )
 VISITORS = {"a": (1, FIREFOX), "b": (2, IPHONE), "c": (3, GOOGLEBOT), "d": (4, FIREFOX)}
@@ -84,6 +88,17 @@ REQUESTS: list[tuple[float, str, str]] = [
     ),
     (83, "d", page("/m") + "&ca=1&ma_id=m2&ma_mt=video&ma_ti=Film&ma_re=" + quote("https://v.example/f")),
     (84, "d", page("/s") + "&search=shoe&search_cat=all&search_count=7"),
+    (
+        85,
+        "d",
+        page("/m?sid=1")
+        + "&ca=1&cra_tp=TypeError&cra_rl=3&cra="
+        + quote("x of jo@x.example is not a function")
+        + "&cra_ru="
+        + quote("https://shop.example/app.js?v=2")
+        + "&cra_st="
+        + quote("x (a.js:1:2)\n\njo@x.example (b.js)"),
+    ),
     (90, "d", page("/s") + "&ping=1"),
     (120, "a", page("/thanks")),
 ]
@@ -106,8 +121,9 @@ def told(world: Settings, client: Client, make_pipeline: MakePipeline) -> Callab
     now = time.time_ns() // 1_000_000
     for when, visitor, query in [*((START_MS + int(m * 60_000), v, q) for m, v, q in REQUESTS), (now, "d", page("/n"))]:
         number, agent = VISITORS[visitor]
-        query = f"idsite=1&rec=1&_id={number:016x}&{query}"
+        query = f"idsite=1&rec=1&_id={number:016x}&{query}" + ("" if agent == GOOGLEBOT else "&res=800x600")
         found.append(Event(when, 1, MAPPED_IPV4 + bytes((10, number, 0, 1)), 0, 0, agent, "de", "", query))
+    found += [replace(found[-1], site=2), replace(found[-1], site=3)]
     value = encode(1, 0, ROUTING_VERSION, POLICIES.version, found)
     pipeline = make_pipeline()
     pipeline.assign({0: 0})
@@ -121,13 +137,13 @@ GOOGLE = (2, "Google", "")
 
 def test_views(told: Told) -> None:
     ask = told
-    yesterday = "day = toDate(now('UTC')) - 1"
-    assert ask(f"SELECT actions, pageviews, visits, revenue FROM days WHERE {yesterday}") == [(20, 9, 5, 80.0)]
+    yesterday = "site_id = 1 AND day = toDate(now('UTC')) - 1"
+    assert ask(f"SELECT actions, pageviews, visits, revenue FROM days WHERE {yesterday}") == [(21, 9, 5, 80.0)]
     assert ask(
         "SELECT hour, actions, pageviews, visits, revenue FROM hours WHERE hour < toDate(now('UTC')) ORDER BY 1"
     ) == [
         (at(0), 8, 4, 1, 60.0),
-        (at(60), 11, 4, 3, 20.0),
+        (at(60), 12, 4, 3, 20.0),
         (at(120), 1, 1, 1, 0.0),
     ]
     columns = "actions, pageviews, searches, bounced, seconds, entry_url, exit_url, referrer_type, referrer_name, goals"
@@ -137,13 +153,13 @@ def test_views(told: Told) -> None:
         (at(0), 8, 4, 0, 0, 480.0, a, f"{shop}/thanks", 2, "Google", [1, 3]),
         (at(60), 5, 2, 0, 0, 240.0, a, b, 6, "spring", []),
         (at(70), 1, 1, 0, 1, 0.0, a, a, 1, "", []),
-        (at(80), 5, 1, 1, 0, 600.0, f"{shop}/m", f"{shop}/m", 1, "", []),
+        (at(80), 6, 1, 1, 0, 600.0, f"{shop}/m", f"{shop}/m", 1, "", []),
         (at(120), 1, 1, 0, 1, 0.0, f"{shop}/thanks", f"{shop}/thanks", 1, "", [1]),
     ]
     assert ask("SELECT device_type, browser, os, bot FROM visits ORDER BY started_at LIMIT 3") == [
         ("desktop", "Firefox", "Linux", 0),
         ("smartphone", "Mobile Safari", "iOS", 0),
-        ("bot", "Googlebot", "", 1),
+        ("bot", "Googlebot", "", 513),
     ]
     assert ask("SELECT started_at, visit_number, days_since_last FROM returning_visits WHERE visit_number > 1") == [
         (at(120), 2, 0)
@@ -171,7 +187,7 @@ def test_views(told: Told) -> None:
     assert ask(
         f"SELECT referrer_type, referrer_name, visits, actions, bounces, seconds FROM referrers "
         f"WHERE {yesterday} ORDER BY 1"
-    ) == [(1, "", 3, 7, 2, 200.0), (2, "Google", 1, 8, 0, 480.0), (6, "spring", 1, 5, 0, 240.0)]
+    ) == [(1, "", 3, 8, 2, 200.0), (2, "Google", 1, 8, 0, 480.0), (6, "spring", 1, 5, 0, 240.0)]
     assert ask("SELECT name, source, medium, visits, arrivals FROM campaigns") == [("spring", "news", "", 1, 1)]
     attributed = "referrer_type, referrer_name, last_referrer_type, last_referrer_name"
     assert ask(f"SELECT time, goal, revenue, {attributed} FROM goal_conversions ORDER BY time, goal") == [
@@ -205,26 +221,59 @@ def test_views(told: Told) -> None:
     assert ask("SELECT day, keyword, category, searches, visits, results FROM searches") == [
         (DAY, "shoe", "all", 1, 1, 7.0)
     ]
-    assert ask("SELECT day, name, reasons, events, pageviews, visits FROM bots") == [
-        (DAY, "Googlebot", ["crawler"], 1, 1, 1)
+    assert ask("SELECT day, name, reasons, score, events, pageviews, visits FROM bots") == [
+        (DAY, "Googlebot", ["crawler", "no_scripts"], 100, 1, 1, 1)
     ]
-    assert ask("SELECT site_id, sum(actions), sum(pageviews), sum(visits) FROM realtime GROUP BY 1") == [(1, 1, 1, 1)]
+    assert ask("SELECT day, message, type, source, line, crashes, visits, pages, last_at, stack FROM crashes") == [
+        (
+            *(DAY, "x of [email] is not a function", "TypeError", "https://shop.example/app.js", 3, 1, 1, 1, at(85)),
+            "x (a.js:1:2)\n[email] (b.js)",
+        )
+    ]
+    assert ask("SELECT site_id, sum(actions), sum(pageviews), sum(visits) FROM realtime GROUP BY 1 ORDER BY 1") == [
+        (site, 1, 1, 1) for site in (1, 2, 3)
+    ]
+
+
+def test_days_are_those_of_the_site(told: Told) -> None:
+    (now,) = (moment for (moment,) in told("SELECT time FROM events WHERE site_id = 2"))
+    here = {2: now.astimezone(ZoneInfo("Pacific/Kiritimati")).date(), 3: (now - timedelta(hours=11)).date()}
+    assert here[2] != here[3]
+    for view in ("days", "pages", "visits", "referrers"):
+        assert dict(told(f"SELECT site_id, day FROM {view} WHERE site_id > 1")) == here
+
+
+def test_a_visit_that_is_too_quick(world: Settings, client: Client, make_pipeline: MakePipeline) -> None:
+    publish_policies(world, POLICIES)
+    found = [
+        Event(
+            *(START_MS + n * step, 1, MAPPED_IPV4 + bytes((10, step % 256, 0, 1)), 0, 0, agent, "de", ""),
+            f"idsite=1&rec=1&res=800x600&_id={step:016x}&{page('/a')}{n}",
+        )
+        for step, agent in [(900, FIREFOX), (1100, IPHONE)]
+        for n in range(20)
+    ]
+    pipeline = make_pipeline()
+    pipeline.assign({0: 0})
+    pipeline.run([Record(0, 0, 1, START_MS + 60_000, encode(1, 0, ROUTING_VERSION, POLICIES.version, found))])
+    rows = client.query("SELECT actions, bot, bot_reasons, bot_score FROM visits ORDER BY ended_at").result_rows
+    assert rows == [(20, 0, ["rate"], 70), (20, 0, [], 0)]
 
 
 def test_what_is_deleted_leaves_the_sums_at_once(told: Told, client: Client) -> None:
     yesterday = "hour < toDate(now('UTC'))"
     sums = f"SELECT sum(actions), sum(pageviews), sum(visits), sum(revenue) FROM hours WHERE {yesterday}"
-    assert told(sums) == [(20, 9, 5, 80.0)]
+    assert told(sums) == [(21, 9, 5, 80.0)]
     visitor = told("SELECT any(visitor_id) FROM orders AS o JOIN visits AS v ON o.visit_id = v.visit_id")[0][0]
     client.command(f"DELETE FROM events WHERE visitor_id = {visitor}", settings={"mutations_sync": 2})
-    assert told(sums) == [(11, 4, 3, 20.0)]
+    assert told(sums) == [(12, 4, 3, 20.0)]
     plan = "\n".join(row[0] for row in told(f"EXPLAIN projections = 1 {sums}"))
     assert "by_hour" in plan
-    assert told(f"{sums} SETTINGS optimize_use_projections = 0") == [(11, 4, 3, 20.0)]
+    assert told(f"{sums} SETTINGS optimize_use_projections = 0") == [(12, 4, 3, 20.0)]
     assert told("SELECT count() FROM orders") == [(0,)]
     # other rows of the same parts may be changed as well
     client.command("ALTER TABLE events UPDATE revenue = 21 WHERE revenue = 20", settings={"mutations_sync": 2})
-    assert told(sums) == [(11, 4, 3, 21.0)]
+    assert told(sums) == [(12, 4, 3, 21.0)]
 
 
 def test_every_column_says_what_it_is(told: Told, world: Settings) -> None:
