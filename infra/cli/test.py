@@ -14,9 +14,17 @@ import typer
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 TOP = Path(__file__).parents[2]
-# Each with a broker and an engine of its own. One more than there are cores, as tests of outages mostly wait; more than
-# four want more memory than they save time. In the order of the files: by number of tests the slowest files come last.
-PROCESSES = ("-n", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
+MEMORY = 2 << 30  # bytes for a process with a broker and an engine of its own
+
+
+def processes() -> tuple[str, ...]:
+    """Arguments for pytest: two processes more than there are cores, as many tests wait most of their time, where memory allows.
+
+    In the order of the files: by number of tests the slowest files would come last.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    number = max(1, min((os.cpu_count() or 1) + 2, memory // MEMORY, 6))
+    return "-n", str(number), "--dist", "loadfile", "--no-loadscope-reorder"
 
 
 def checks() -> dict[str, list[str]]:
@@ -68,7 +76,7 @@ def command(
             failed.append(name)
             print(done.stdout + done.stderr, flush=True)
     marks = ("-m", "long or not long") if long else ()
-    pytest = [sys.executable, "-m", "pytest", *PROCESSES, *marks, *context.args]
+    pytest = [sys.executable, "-m", "pytest", *processes(), *marks, *context.args]
     if failed:
         print(f"failed before the tests: {', '.join(failed)}", flush=True)
     try:

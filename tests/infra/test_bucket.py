@@ -42,6 +42,7 @@ def files(settings: Settings) -> list[str]:
     return [path.name for folder in folders if folder.exists() for path in folder.rglob("*")]
 
 
+@pytest.mark.long
 def test_from_upload_to_files_and_nothing(
     installation: Settings,
     make_settings: SettingsMaker,

@@ -114,6 +114,7 @@ class Checkout:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's job in the background has none
         )
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:

@@ -126,6 +126,7 @@ def test_from_job_to_files_and_rows(flow: Flow) -> None:
     assert run.look(DAMAGED, job.id, job.answer).problems
 
 
+@pytest.mark.long
 def test_a_media_worker_is_killed_in_the_middle(flow: Flow) -> None:
     small(flow.settings.videos / "long.mp4", "-g", "25", seconds=100, size="640x360", rate=5)
     (flow.settings.videos / "bad.mp4").write_bytes(b"no video at all" * 100)

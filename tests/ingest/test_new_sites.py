@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import urlencode
 
+import pytest
+
 from infra import sites
 from infra.local.parts import parts
 from infra.migrate import open_database
@@ -19,6 +21,7 @@ from tests.services import Services
 THOUSANDS = 9_000  # of which the policies would not fit into a record as they are
 
 
+@pytest.mark.long
 def test_it_counts_at_once_in_both_processes_among_thousands(
     installation: Settings, services: Services, start_worker: Starter
 ) -> None:

@@ -95,6 +95,7 @@ def test_collectors_killed_while_the_broker_is_away_leave_what_they_acknowledged
     assert folders(settings.spool) == []
 
 
+@pytest.mark.long
 def test_a_collector_stopped_while_the_broker_is_away_leaves_everything_to_the_next(
     settings: Settings, start_collector: Starter, stack: Stack
 ) -> None:
@@ -136,6 +137,7 @@ def test_without_a_spool_the_broker_may_be_away(settings: Settings, start_collec
     assert numbers == senders.acknowledged | senders.unknown
 
 
+@pytest.mark.long
 def test_the_direct_way_is_left_at_a_failure_and_taken_again(
     settings: Settings, start_collector: Starter, stack: Stack
 ) -> None:
@@ -160,6 +162,7 @@ def test_the_direct_way_is_left_at_a_failure_and_taken_again(
     assert numbers == senders.acknowledged | senders.unknown
 
 
+@pytest.mark.long
 def test_a_start_without_a_broker_waits_for_it(settings: Settings, start_collector: Starter, stack: Stack) -> None:
     stack.stop_part("kafka")
     start_collector(settings, wait=False)

@@ -631,6 +631,7 @@ def test_the_answer_waits_for_the_broker(api: Api, stack: Stack) -> None:
     assert answers[0].body["id"] in {job.id for job in jobs(api.settings)}
 
 
+@pytest.mark.long
 def test_what_is_away_is_said(api: Api, stack: Stack, kept: Storage) -> None:
     """Broker and engine away in turn: 503 and when to come again, for that alone which needs it."""
     stack.stop_part("front")
@@ -660,6 +661,7 @@ def test_what_is_away_is_said(api: Api, stack: Stack, kept: Storage) -> None:
     assert api.post(path="a.mp4").status == 202
 
 
+@pytest.mark.long
 def test_a_start_without_a_broker(installation: Settings, stack: Stack, tmp_path: Path) -> None:
     stack.stop_part("kafka")
     service = video_api(installation, tmp_path)

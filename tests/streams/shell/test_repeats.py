@@ -6,6 +6,7 @@ import random
 
 import msgspec
 import numpy as np
+import pytest
 
 from infra.service.clickhouse import Client
 from schemas.packets import Event, Repeat, encode
@@ -140,6 +141,7 @@ def test_dropped_repeats_are_counted_per_site_and_reason(client: Client, make_pi
     total(client, 63)
 
 
+@pytest.mark.long
 def test_a_look_up_of_a_whole_batch(client: Client, make_pipeline: MakePipeline) -> None:
     """As many identities as a batch of late events may have."""
     found = told(40)

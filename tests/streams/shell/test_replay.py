@@ -165,6 +165,7 @@ def test_stopped_everywhere(replay: Replay) -> None:
     check(replay, list(replay.holes()))
 
 
+@pytest.mark.long
 def test_the_cut_into_batches_does_not_matter(replay: Replay) -> None:
     replay.tear(Hole(0, ()))
     fresh = Pipeline(

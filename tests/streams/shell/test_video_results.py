@@ -138,6 +138,7 @@ def test_from_record_to_row(world: Settings, client: Client, start_worker: Start
     assert count(client, "SELECT count() FROM video_jobs") == before + len(more)
 
 
+@pytest.mark.long
 def test_killed_in_mid_stream(world: Settings, client: Client, start_worker: Starter) -> None:
     """A kill and an orderly stop while results flow: every one is a row, and one row."""
     worker = start_worker(world)
@@ -168,6 +169,7 @@ def test_killed_in_mid_stream(world: Settings, client: Client, start_worker: Sta
     exact(client, told)
 
 
+@pytest.mark.long
 def test_neither_path_waits_for_the_other(world: Settings, client: Client, start_worker: Starter) -> None:
     worker = start_worker(world)
     # The table of the jobs is away: the worker says so, and the events go on.

@@ -118,6 +118,7 @@ def test_killed_in_mid_stream_and_started_again(
     total(client, source.sent)
 
 
+@pytest.mark.long
 def test_commits_do_not_say_where_to_start(
     world: Settings, client: Client, source: Source, start_worker: Starter
 ) -> None:
@@ -140,6 +141,7 @@ def test_commits_do_not_say_where_to_start(
     admin.close()
 
 
+@pytest.mark.long
 def test_the_broker_is_restarted(
     world: Settings, client: Client, source: Source, start_worker: Starter, stack: Stack
 ) -> None:
@@ -153,6 +155,7 @@ def test_the_broker_is_restarted(
     assert worker.running() or worker.start()
 
 
+@pytest.mark.long
 def test_the_engine_is_restarted(
     world: Settings, client: Client, source: Source, start_worker: Starter, stack: Stack
 ) -> None:
@@ -184,6 +187,7 @@ def test_the_engine_is_away_for_a_while(
     assert worker.running(), worker.tail()
 
 
+@pytest.mark.long
 def test_the_topic_is_made_again_under_a_full_table(
     world: Settings, client: Client, source: Source, start_worker: Starter
 ) -> None:
@@ -204,6 +208,7 @@ def test_the_topic_is_made_again_under_a_full_table(
     assert count(client, first) == 0
 
 
+@pytest.mark.long
 def test_two_workers_share_and_take_over(
     world: Settings, client: Client, source: Source, start_worker: Starter, make_settings: SettingsMaker
 ) -> None:
@@ -237,6 +242,7 @@ def test_bad_packets_among_good_ones(world: Settings, client: Client, source: So
     assert count(client, "SELECT count() FROM packets WHERE kind = 3") == 4
 
 
+@pytest.mark.long
 def test_stops_in_time_while_the_engine_is_away(
     world: Settings, client: Client, source: Source, start_worker: Starter, stack: Stack
 ) -> None:
