@@ -18,7 +18,7 @@ MEMORY = 2 << 30  # bytes for a process with a broker and an engine of its own
 
 
 def processes() -> tuple[str, ...]:
-    """Arguments for pytest: two processes more than there are cores, as many tests wait most of their time, where memory allows.
+    """Arguments for pytest: two processes more than there are cores, where memory allows, as many tests mostly wait.
 
     In the order of the files: by number of tests the slowest files would come last.
     """
