@@ -154,6 +154,10 @@ class Feeder:
         age = time.monotonic() - self.progressed
         return f"records wait and no batch was finished for {age:.0f} s" if age > limit else ""
 
+    def owns(self, number: int) -> bool:
+        """Whether a partition is assigned to this worker and running; any thread may ask."""
+        return number in (self._assigned or ()) and number in self.pipeline.running()
+
     def ready(self) -> str:
         """A check for /readyz: assigned, owned, and nothing away or stopped."""
         if self._assigned is None:
@@ -303,6 +307,7 @@ class Feeder:
 
     def _show_lag(self, running: Mapping[int, int]) -> None:
         now = time.time()
+        metrics.owned.set(len(self._ends.keys() & running.keys()))  # not what is kept for partitions that come back
         self._ages.seen(self._ends, now)
         oldest: dict[int, float] = {}
         for record in chain(self._under_way, (record for _, record, _ in self._waiting)):

@@ -121,7 +121,7 @@ async def _events(
     app = application(settings, feeder)
     health.live, health.ready = _first(feeder.alive, videos.alive), _first(feeder.ready, videos.ready)
     feeder.start()
-    Audit(settings, pipeline.generation, lambda: 0 in pipeline.running(), stop).start()
+    Audit(settings, pipeline.generation, lambda: feeder.owns(0), stop).start()
     app.finalize()
     await app.start()
     log.info("started", topic=settings.topic(EVENTS_RAW), generation=pipeline.generation)

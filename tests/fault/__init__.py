@@ -19,6 +19,8 @@ _EACH: tuple[Fault, ...] = (Kill(), Pause(), Zombie(), Rebalance(), BrokerAway()
 _COLLECTOR: tuple[Fault, ...] = (Kill(("collector", "kafka")), Inherit(), Cut(), BrokerAway(), FullDisk())
 # What an accepted video goes through; every third one is damaged.
 _MEDIA: tuple[Fault, ...] = (Kill(("media",)), KillDecoder(), Pause(("media",)), Kill(("kafka", "videos")))
+# For hours: what may happen on any day, again and again, to everything at once.
+SOAK: tuple[Fault, ...] = (Kill(), Pause(), Zombie(), Rebalance(), BrokerAway(), FrontAway(), Cut())
 FAULTS: dict[str, tuple[Fault, ...]] = {fault.name: (fault,) for fault in (*_EACH, *_COLLECTOR[1:], PrivacyKill())} | {
     "collector": _COLLECTOR,
     "media": _MEDIA,
