@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ class FaultError(RuntimeError):
 class Field:
     """acknowledged: asks how many events the load has had acknowledged. away: seconds that an outage lasts.
 
-    link: the network between collector and broker, where it is a proxy. spared: parts that are not picked.
+    link: the network between collector and broker, where it is a proxy. spared: parts that are not picked. clock: the
+    file that sets the stream workers' clocks, see `clock`.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Field:
         away: float,
         link: Link | None = None,
         spared: Collection[str] = (),
+        clock: Path | None = None,
     ) -> None:
         self.stack, self.acknowledged, self.away, self.link = stack, acknowledged, away, link
+        self.clock = clock
         self._spared = spared
 
     def names(self, role: str) -> list[str]:

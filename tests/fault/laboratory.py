@@ -34,6 +34,7 @@ from infra.local.ports import free, taken
 from infra.local.stack import Stack, isolated
 from infra.service.settings import PREFIX, Settings
 from schemas.topics import EVENTS_RAW
+from tests.fault.clock import Clock, faked, set_clock
 from tests.fault.decoder import KillDecoder
 from tests.fault.disk import FullDisk, spool_disk
 from tests.fault.faults import Fault, Strike, deal
@@ -104,6 +105,13 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         stack = Stack(settings, roles, owned=True, listeners=listeners, say=say)
         if link is not None:
             stack.parts = [_through(part, f"{HOST}:{proxy}") for part in stack.parts]
+        clock = folder / "clock" if any(isinstance(fault, Clock) for fault in faults) else None
+        if clock is not None:
+            set_clock(clock, 0)
+            stack.parts = [
+                replace(part, environment={**part.environment, **faked(clock)}) if part.role == "worker" else part
+                for part in stack.parts
+            ]
         cleanup.callback(stack.stop)
         stack.start()
         history.note("start the stack", parts=stack.names())
@@ -119,7 +127,7 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
             cleanup.callback(videos.stop)
             videos.start()
         spared = [SPARED] if plan.seconds is not None else []
-        field = Field(stack, lambda: load.watch.look().acknowledged, plan.away, link, spared)
+        field = Field(stack, lambda: load.watch.look().acknowledged, plan.away, link, spared, clock)
         struck = _Run(field, load, history, say)
         sampling = Sampling(partial(_pids, stack)) if plan.seconds is not None else None
         if sampling:
