@@ -19,8 +19,8 @@ from schemas.reports import Report, decode
 
 log = logger(__name__)
 
-POINTS = 128  # reports kept of one account
-ACCOUNTS = 50_000  # kept; beyond it those that were silent longest are forgotten
+POINTS = 32  # reports kept of one account
+ACCOUNTS = 20_000  # kept; beyond it those that were silent longest are forgotten
 POLL_RECORDS = 5_000
 
 Name = tuple[int, int]  # writer, partition
