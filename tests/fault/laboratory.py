@@ -136,8 +136,6 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         time.sleep(WARM_SECONDS)
         struck.all(plan.strikes(faults))
         time.sleep(WARM_SECONDS)
-        if sampling:
-            sampling.stop()
         load.stop()
         report = load.result()
         history.note("stop the load", **{key: report[key] for key in ("sent", "acknowledged", "unknown")})
@@ -155,6 +153,8 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
             of_videos = videos.settle(PATIENCE)
             history.note("balance the video jobs", "ok" if of_videos.right else "failed", **of_videos.as_dict())
         settled = time.monotonic() - at
+        if sampling:
+            sampling.stop()  # now that all is calm again
         open_ = unexplained(read([journal]), [done.span for done in struck.done])
         if len(open_):
             history.note("explain the unknown", "failed", numbers=open_[:100].tolist())

@@ -1,9 +1,10 @@
 """Memory, file handles and threads of the stack's processes over time, and whether they stay flat.
 
-A process that is killed begins anew, so growth is looked for within the lives of processes: the slope is that of one
-straight line per life, all with the same slope (least squares), without the first part of each life, in which caches
-fill. What a life would have grown by, over the longest stretch that was watched, may be no more than what noise does
-plus what the hour allows.
+A process that is killed begins anew, so growth is looked for within the lives of processes, without the first part of
+each, in which caches and pools fill. An outage makes everything queue for a while, so it is the floor that counts: the
+low tenth of the samples of each stretch of time. The slope is the median of those between any two stretches of a life
+(Theil and Sen). What the longest life would have grown by may be no more than what noise does plus what the hour
+allows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from statistics import median
 
 import psutil
 
@@ -23,11 +26,13 @@ MIB = 1 << 20
 MEASURES = ("memory_mib", "handles", "threads")
 # noise of a life, and what an hour may add
 ALLOWED: Mapping[str, tuple[float, float]] = {
-    "memory_mib": (64.0, 32.0),
+    "memory_mib": (128.0, 32.0),
     "handles": (48.0, 8.0),
-    "threads": (16.0, 4.0),
+    "threads": (32.0, 4.0),
 }
-LEAST = 8  # samples of a life that is looked at
+STRETCHES = 24  # of the whole time
+LEAST = 3  # stretches of a life that is looked at
+WARM_SECONDS = 600.0  # at most; a sixth of the time that was watched where that is less
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +69,32 @@ class Trend:
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
-def trend(lives: Sequence[Sequence[Sample]], measure: str, warm: float) -> Trend:
-    """Of the lives of one kind of process. warm: seconds of each that are left out."""
-    over = covariance = squares = 0.0
+def trend(lives: Sequence[Sequence[Sample]], measure: str, warm: float, stretch: float) -> Trend:
+    """Of the lives of one kind of process. warm: seconds of each that are left out. stretch: seconds."""
+    slopes: list[float] = []
     values: list[float] = []
-    judged = 0
+    over, judged = 0.0, 0
     for life in lives:
-        late = [sample for sample in life if sample.at - life[0].at >= warm]
-        if len(late) < LEAST:
+        stretches: dict[int, list[float]] = defaultdict(list)
+        for sample in life:
+            if sample.at - life[0].at >= warm:
+                stretches[int(sample.at // stretch)].append(float(getattr(sample, measure)))
+        if len(stretches) < LEAST:
             continue
         judged += 1
-        times, amounts = [s.at / HOUR for s in late], [float(getattr(s, measure)) for s in late]
-        middle, mean = sum(times) / len(times), sum(amounts) / len(amounts)
-        covariance += sum((t - middle) * (a - mean) for t, a in zip(times, amounts, strict=True))
-        squares += sum((t - middle) ** 2 for t in times)
-        over = max(over, times[-1] - times[0])
-        values += amounts
-    slope = covariance / squares if squares else 0.0
+        floors = [(number * stretch / HOUR, _floor(some)) for number, some in sorted(stretches.items())]
+        slopes += [(b - a) / (late - early) for (early, a), (late, b) in combinations(floors, 2)]
+        over = max(over, floors[-1][0] - floors[0][0])
+        values += [value for some in stretches.values() for value in some]
+    slope = median(slopes) if slopes else 0.0
     noise, hourly = ALLOWED[measure]
-    allowed = noise + hourly * over
-    grown = slope * over
-    mean_of_all = sum(values) / len(values) if values else 0.0
-    most = max(values, default=0.0)
-    return Trend(judged, over, mean_of_all, most, slope, grown, allowed, bool(values) and grown <= allowed)
+    allowed, grown = noise + hourly * over, slope * over
+    mean = sum(values) / len(values) if values else 0.0
+    return Trend(judged, over, mean, max(values, default=0.0), slope, grown, allowed, judged > 0 and grown <= allowed)
+
+
+def _floor(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 10]
 
 
 @dataclass(slots=True)
@@ -110,16 +118,14 @@ class Sampling:
             self._thread.join()
 
     def trends(self) -> dict[str, dict[str, Trend]]:
-        """By role and measure. The warm-up is a minute, or a quarter of what was watched where that is less."""
-        ends = [life[-1].at for life in self.lives.values() if life]
-        warm = min(60.0, max(ends, default=0.0) / 4)
+        """By role and measure."""
+        total = max((life[-1].at for life in self.lives.values() if life), default=0.0)
+        warm, stretch = min(WARM_SECONDS, total / 6), max(total / STRETCHES, EVERY)
         roles = sorted({role for role, _ in self.lives})
+        of_role = {role: [life for (of, _), life in self.lives.items() if of == role] for role in roles}
         return {
-            role: {
-                measure: trend([life for (of, _), life in self.lives.items() if of == role], measure, warm)
-                for measure in MEASURES
-            }
-            for role in roles
+            role: {measure: trend(lives, measure, warm, stretch) for measure in MEASURES}
+            for role, lives in of_role.items()
         }
 
     def _run(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fault.sampling import HOUR, Sample, Sampling, trend
 
-WARM = 60.0
+WARM, STRETCH = 60.0, 30.0
 
 
 def life(start: float, seconds: int, memory: float, per_hour: float, *, warm_mib: float = 0.0) -> list[Sample]:
@@ -22,27 +22,29 @@ def life(start: float, seconds: int, memory: float, per_hour: float, *, warm_mib
 
 
 def test_a_leak_is_found_within_one_life_and_over_many() -> None:
-    found = trend([life(0, 3600, 200, 300)], "memory_mib", WARM)
-    assert found.slope_per_hour == pytest.approx(300, abs=2)
+    found = trend([life(0, 3600, 200, 300)], "memory_mib", WARM, STRETCH)
+    assert found.slope_per_hour == pytest.approx(300, abs=10)
     assert not found.flat
     lives = [life(900 * n, 900, 200, 1200) for n in range(4)]
-    found = trend(lives, "memory_mib", WARM)
+    found = trend(lives, "memory_mib", WARM, STRETCH)
     assert (found.lives, found.flat) == (4, False)
-    assert found.slope_per_hour == pytest.approx(1200, abs=20)
+    assert found.slope_per_hour == pytest.approx(1200, abs=40)
 
 
 def test_what_is_flat_is_flat() -> None:
-    found = trend([life(0, 3600, 200, 5)], "memory_mib", WARM)
+    found = trend([life(0, 3600, 200, 5)], "memory_mib", WARM, STRETCH)
     assert found.flat
     # Each new process is larger than the one before, as the work is; none of them grows.
-    assert trend([life(400 * n, 400, 200 + 50 * n, 0) for n in range(6)], "memory_mib", WARM).flat
-    assert trend([life(0, 600, 200, 0, warm_mib=400)], "memory_mib", WARM).flat, "caches fill"
-    assert trend([life(0, 600, 200, 0)], "threads", WARM).slope_per_hour == 0
+    assert trend([life(400 * n, 400, 200 + 50 * n, 0) for n in range(6)], "memory_mib", WARM, STRETCH).flat
+    assert trend([life(0, 600, 200, 0, warm_mib=400)], "memory_mib", WARM, STRETCH).flat, "caches fill"
+    outage = [Sample(s.at, s.memory_mib, 600 if 900 < s.at < 1500 else 40, 9) for s in life(0, 3600, 200, 0)]
+    assert trend([outage], "handles", WARM, STRETCH).flat, "what queues in an outage is gone afterwards"
+    assert trend([life(0, 600, 200, 0)], "threads", WARM, STRETCH).slope_per_hour == 0
 
 
 def test_what_was_not_watched_long_enough_is_not_called_flat() -> None:
-    assert not trend([life(0, 62, 200, 0)], "memory_mib", WARM).flat
-    assert not trend([], "handles", WARM).flat
+    assert not trend([life(0, 100, 200, 0)], "memory_mib", WARM, STRETCH).flat
+    assert not trend([], "handles", WARM, STRETCH).flat
 
 
 def test_a_process_that_opens_files_is_seen() -> None:
