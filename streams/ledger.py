@@ -277,36 +277,42 @@ def _beyond_reports(
     client: Client, newest: Mapping[Name, Account], since_ms: int, grace: float, closing: float
 ) -> tuple[list[Range], list[Range], list[Range]]:
     """Stored packets that no report tells, and the seqs absent among them: open, and never acknowledged."""
+    old = f"{_FIRST} AND {_after(since_ms)} AND appended_at < now64(3) - INTERVAL {int(grace * 1000)} MILLISECOND"
     rows = client.query(
-        f"SELECT {_NAME}, max(seq), toUnixTimestamp64Milli(max(appended_at)), toUnixTimestamp64Milli(now64(3)) "
-        f"FROM packets WHERE {_FIRST} AND {_after(since_ms)} GROUP BY {_NAME}",
-        settings=SETTINGS,
+        f"SELECT {_NAME}, max(seq) FROM packets WHERE {old} GROUP BY {_NAME}", settings=SETTINGS
     ).result_rows
+    belows = {(int(w), int(p)): _below(newest, (int(w), int(p))) for w, p, _ in rows}
+    beyond = [(int(w), int(p)) for w, p, last in rows if int(last) >= belows[int(w), int(p)]]
     unreported: list[Range] = []
     open_: list[Range] = []
     never: list[Range] = []
-    for w, p, last, appended, now in rows:
-        name = int(w), int(p)
-        account = newest.get(name)
-        below = account.last.below if account else 0
-        if int(last) < below:
-            continue
-        where = f"writer = {name[0]} AND `partition` = {name[1]} AND {_FIRST} AND {_after(since_ms)}"
-        ((first, packets, old),) = client.query(
-            f"SELECT min(seq), uniqExact(seq), countIf(appended_at < now64(3) - INTERVAL {int(grace * 1000)} "
-            f"MILLISECOND) FROM packets WHERE {where} AND seq >= {below}"
+    for start in range(0, len(beyond), CHUNK):
+        spans = ", ".join(f"({w}, {p}, {belows[w, p]})" for w, p in beyond[start : start + CHUNK])
+        rows = client.query(
+            f"SELECT {_NAME}, min(seq), max(seq), uniqExact(seq), toUnixTimestamp64Milli(max(appended_at)), "
+            "toUnixTimestamp64Milli(now64(3)) FROM packets INNER JOIN (SELECT * FROM "
+            f"values('writer UInt64, partition UInt16, a UInt64', {spans})) AS told USING ({_NAME}) "
+            f"WHERE {old} AND seq >= a GROUP BY {_NAME}",
+            settings=SETTINGS,
         ).result_rows
-        if int(old):
+        for w, p, first, last, packets, appended, now in rows:
+            name = int(w), int(p)
+            account = newest.get(name)
             unreported.append(Range(*name, int(first), int(last), found=int(packets)))
-        # without an account the first packets may lie before the rows that are looked at
-        begin = below if account or not since_ms else int(first)
-        if int(packets) == int(last) - begin + 1:
-            continue
-        gaps = [replace(gap, expected=0) for gap in _gaps(client, where, name, begin, int(last) + 1)]
-        told = account.last.told_ms if account else 0
-        over = (account is not None and account.final) or int(now) - max(int(appended), told) > closing * 1000
-        (never if over else open_).extend(gaps)
+            # without an account the first packets may lie before the rows that are looked at
+            begin = belows[name] if account or not since_ms else int(first)
+            if int(packets) == int(last) - begin + 1 or len(open_) + len(never) >= NAMED:
+                continue
+            where = f"writer = {name[0]} AND `partition` = {name[1]} AND {old}"
+            gaps = [replace(gap, expected=0) for gap in _gaps(client, where, name, begin, int(last) + 1)]
+            told = account.last.told_ms if account else 0
+            over = (account is not None and account.final) or int(now) - max(int(appended), told) > closing * 1000
+            (never if over else open_).extend(gaps)
     return unreported, open_, never
+
+
+def _below(newest: Mapping[Name, Account], name: Name) -> int:
+    return newest[name].last.below if name in newest else 0
 
 
 def _doubled(client: Client, since_ms: int) -> list[Range]:

@@ -18,6 +18,7 @@ from streams.ledger import Ledger, Range, Wrong
 from streams.reconciling import Reconciling
 from streams.topic_generations import Topic, generation_of
 
+SHOWN = 20  # ranges of a kind
 AGAIN = 1.0  # seconds between two looks while something is behind or wrong
 SAID = {
     Wrong.MISSING: "acknowledged and not stored",
@@ -112,7 +113,8 @@ def _listed(title: str, meaning: str, found: Sequence[Range], *, offsets: bool =
     if not found:
         return []
     head = f"{title:<11} {sum(one.packets for one in found):,} {'offsets' if offsets else 'packets'}: {meaning}"
-    return [head, *(f"    {_said(one, offsets=offsets)}" for one in found)]
+    lines = [head, *(f"    {_said(one, offsets=offsets)}" for one in found[:SHOWN])]
+    return lines if len(found) <= SHOWN else [*lines, f"    and {len(found) - SHOWN:,} ranges more; --json names all"]
 
 
 def _said(one: Range, *, offsets: bool) -> str:

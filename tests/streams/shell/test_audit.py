@@ -7,6 +7,8 @@ import re
 import signal
 import urllib.request
 
+import pytest
+
 from infra.local.stack import Stack
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
@@ -24,6 +26,7 @@ def metric(settings: Settings, name: str) -> float:
     return float(found[1]) if found else -1
 
 
+@pytest.mark.long
 def test_a_worker_names_what_is_lost_and_tells_its_lag(
     world: Settings, client: Client, start_worker: Starter, stack: Stack
 ) -> None:
