@@ -14,6 +14,7 @@ from random import Random
 
 from tests.fault.field import FaultError, Field
 
+LIBRARY = "libfaketimeMT.so.1"
 FOLDERS = ("/usr/lib", "/usr/local/lib", "/lib")
 STEPS = (-7200, -600, -30, 30, 600, 7200)  # seconds
 THERE = (2.0, 6.0)  # seconds until the clock is right again
@@ -23,7 +24,7 @@ LATER = 0.5  # seconds
 def library() -> Path:
     """libfaketime, for programs with threads; raises FaultError where it is not installed."""
     for folder in FOLDERS:
-        if found := sorted(Path(folder).glob("**/faketime/libfaketimeMT.so.1")):
+        if found := sorted(Path(folder).glob(f"**/faketime/{LIBRARY}")):
             return found[0]
     raise FaultError("libfaketime is not installed: sudo apt-get install -y libfaketime")
 
@@ -57,6 +58,9 @@ class Clock:
         """See `faults.Fault`."""
         if field.clock is None:
             raise FaultError("the workers' clock cannot be set in this stack")
+        for name in field.names(kind):
+            if LIBRARY not in Path(f"/proc/{field.stack.pids()[name]}/maps").read_text():
+                raise FaultError(f"{name} runs without {LIBRARY}, so its clock is not set")
         before = field.acknowledged()
         set_clock(field.clock, random.choice(STEPS))
         time.sleep(random.uniform(*THERE))
