@@ -13,7 +13,7 @@ Shares no code with the pipeline: it reads the journal and asks plain SQL. Every
 An event without a row leaves no number behind, only a count in `packets`; so the counts of excluded and rejected
 events and of repeats must be those of the numbers that have no row, give or take the unknown ones (whole=True: all rows
 of the tables are this run's). Every record of a partition has one row in `packets`, every name one first copy, and no
-offset is left out. The order of the rows is for `infra.order`.
+offset is left out. The order of the rows is for `infra.order`, the sums by hour and day for `infra.rollups`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from infra.load.journal import Entries, Fate, Outcome, read
 from infra.load.numbers import LENGTH, numbers
 from infra.load.sql import Sql, SqlError
 from infra.order import disorder
+from infra.rollups import drifted
+
+DRIFTED_SHOWN = 5
 
 _STORED, _EXCLUDED, _REJECTED = int(Fate.STORED), int(Fate.EXCLUDED), int(Fate.REJECTED)
 _REPEATED = int(Fate.REPEATED)
@@ -154,6 +157,9 @@ def balance(entries: Entries, sql: Sql, *, whole: bool = True) -> Books:
         unexplained += _unlike_packets(entries, has, of_packets, note)
         for rule, statement in _NAMES.items():
             unexplained += note(rule, found[:0], sql.numbers(statement)[0])
+        drift = drifted(sql)
+        unexplained += len(drift)
+        findings += drift[:DRIFTED_SHOWN]
     mixed = disorder(entries, sql, whole=whole)
     reordered = note("events lie after what was sent after them", mixed.numbers, len(mixed.numbers))
     for rule, count in mixed.rules.items():

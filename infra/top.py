@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from infra.load.lag import Behind
 from infra.service.clickhouse import Client
 
 SHOWN = 10  # sites and pages
@@ -37,7 +38,9 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What came in during the last `seconds`. lag_packets: in the log and not in the tables, None where the broker is
-    silent. age_seconds: since the newest row was received, None where there is none."""
+    silent. lag_seconds: since the oldest of them was appended, None where that is not known. age_seconds: since the
+    newest row was received, None where there is none.
+    """
 
     seconds: int
     events: int
@@ -46,6 +49,7 @@ class Snapshot:
     excluded: int
     repeated: int
     lag_packets: int | None
+    lag_seconds: float | None
     age_seconds: float | None
     sites: list[Site]
     pages: list[Page]
@@ -55,7 +59,7 @@ class Snapshot:
         return asdict(self)
 
 
-def snapshot(client: Client, seconds: int, names: dict[int, str], lag: Callable[[], int | None]) -> Snapshot:
+def snapshot(client: Client, seconds: int, names: dict[int, str], lag: Callable[[], Behind | None]) -> Snapshot:
     """Ask for the last `seconds`; `names` of sites by id."""
     since = f"now64(3, 'UTC') - INTERVAL {seconds} SECOND"
     came = f"received_at > {since}"
@@ -82,6 +86,7 @@ def snapshot(client: Client, seconds: int, names: dict[int, str], lag: Callable[
         "SELECT (toUnixTimestamp64Milli(now64(3, 'UTC')) - toUnixTimestamp64Milli(max(received_at))) / 1000, count() "
         "FROM events"
     ).result_rows[0]
+    behind = lag()
     return Snapshot(
         seconds,
         events,
@@ -89,7 +94,8 @@ def snapshot(client: Client, seconds: int, names: dict[int, str], lag: Callable[
         int(rejected),
         int(excluded),
         int(repeated),
-        lag(),
+        behind.packets if behind else None,
+        behind.seconds if behind else None,
         float(newest[0]) if newest[1] else None,
         sites,
         pages,

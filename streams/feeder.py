@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from schemas.packets import BadPacket, header
 from streams import metrics
 from streams.batch import Record
 from streams.consumer import Consumer
+from streams.lag import Ages
 from streams.partitions import Life
 from streams.patience import Patience, Stopping
 from streams.pipeline import Pipeline
@@ -38,6 +40,7 @@ WATCH = 2.0  # seconds between two looks at the partitions
 SETTLE = 0.1  # seconds in which what was delivered before a partition was held arrives here
 STILL = 10.0  # seconds without progress after which a partition is set back
 STUCK = 60.0  # seconds without progress after which the process is not alive; after twice as many it leaves
+LAGGING = (Life.RUNNING, Life.WAITING, Life.STOPPED)
 RETRY_FIRST, RETRY_LAST = 1.0, 30.0  # seconds until a lost or waiting partition is tried again
 
 T = TypeVar("T")
@@ -78,6 +81,9 @@ class Feeder:
         self._assigned: set[int] | None = None
         self._assignments = 0
         self._ends: dict[int, int] = {}
+        self._ages = Ages()
+        self._under_way: list[Record] = []
+        self._shown: set[int] = set()
         self._moved: dict[int, tuple[int, float]] = {}
         self._retries: dict[int, tuple[float, float]] = {}
         self._turning_back: set[int] = set()
@@ -148,6 +154,10 @@ class Feeder:
         age = time.monotonic() - self.progressed
         return f"records wait and no batch was finished for {age:.0f} s" if age > limit else ""
 
+    def owns(self, number: int) -> bool:
+        """Whether a partition is assigned to this worker and running; any thread may ask."""
+        return number in (self._assigned or ()) and number in self.pipeline.running()
+
     def ready(self) -> str:
         """A check for /readyz: assigned, owned, and nothing away or stopped."""
         if self._assigned is None:
@@ -185,11 +195,11 @@ class Feeder:
             await self._some.wait()
             started = time.monotonic()
             events, records = self._batch()
-            self._busy = True
+            self._busy, self._under_way = True, records
             try:
                 turn = await self._call(self.pipeline.run, records)
             finally:
-                self._busy = False
+                self._busy, self._under_way = False, []
             self.progressed = time.monotonic()
             for event in events:
                 if event.message.offset < turn.done.get(event.message.partition, 0):
@@ -288,12 +298,31 @@ class Feeder:
             self.progressed = time.monotonic()
             return
         running = self.pipeline.running()
+        self._show_lag(running)
         for number, end in self._ends.items():
-            metrics.lag.labels(str(number)).set(max(end - running.get(number, end), 0))
             if running.get(number, 0) > end:
                 await self._call(
                     self.pipeline.stop, number, "the log ends below what is stored; delete the topic and make it again"
                 )
+
+    def _show_lag(self, running: Mapping[int, int]) -> None:
+        now = time.time()
+        metrics.owned.set(len(self._ends.keys() & running.keys()))  # not what is kept for partitions that come back
+        self._ages.seen(self._ends, now)
+        oldest: dict[int, float] = {}
+        for record in chain(self._under_way, (record for _, record, _ in self._waiting)):
+            if record.offset >= running.get(record.partition, 0):
+                oldest.setdefault(record.partition, record.appended_ms / 1000)
+        for gone in self._shown - self._ends.keys():  # another worker shows it now
+            for metric in (metrics.lag, metrics.lag_seconds):
+                metric.remove(str(gone))
+        self._shown = set(self._ends)
+        for number, end in self._ends.items():
+            known = self.pipeline.partitions.get(number)
+            # what is not read now lags all the more; of what was never owned nothing is known
+            wanted = known.wanted if known is not None and known.life in LAGGING else end
+            metrics.lag.labels(str(number)).set(max(end - wanted, 0))
+            metrics.lag_seconds.labels(str(number)).set(self._ages.age(number, wanted, oldest.get(number), now))
 
     async def _retry(self, assigned: set[int], now: float) -> None:
         due: set[int] = set()

@@ -273,7 +273,6 @@ class Pipeline:
         return received
 
     def _count(self) -> None:
-        metrics.owned.set(sum(p.claim is not None for p in self.partitions.values()))
         states = [p.state for p in self.partitions.values()]
         metrics.identities.set(sum(len(state.repeats) for state in states if state is not None))
         reasons = [p.why for p in self.partitions.values() if p.life is Life.STOPPED]

@@ -1,6 +1,7 @@
 """The stream worker: `python -m streams.worker`. Reads `events.raw`, stores rows in ClickHouse.
 
-Beside the events, and independently of them, it stores what the video path tells (`streams.video_results`).
+Beside the events, and independently of them, it stores what the video path tells (`streams.video_results`) and holds
+the books (`streams.audit`).
 
 It waits for ever for what is away, and exits at once, with status 1 and a line in the log, when going on makes no
 sense: the topic was made again, Faust has crashed, a defect. The supervisor starts it again; nothing is lost, because
@@ -27,6 +28,7 @@ from infra.service.signals import on_stop
 from infra.service.vault import Vault, master_keys
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
 from streams.app import App, application
+from streams.audit import Audit
 from streams.feeder import Feeder
 from streams.lookups import Shelf
 from streams.patience import Patience, Stopping
@@ -119,6 +121,7 @@ async def _events(
     app = application(settings, feeder)
     health.live, health.ready = _first(feeder.alive, videos.alive), _first(feeder.ready, videos.ready)
     feeder.start()
+    Audit(settings, pipeline.generation, lambda: feeder.owns(0), stop).start()
     app.finalize()
     await app.start()
     log.info("started", topic=settings.topic(EVENTS_RAW), generation=pipeline.generation)

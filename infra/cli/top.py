@@ -39,7 +39,7 @@ def command(
                 names = {site.id: site.name for site in load_sites(settings.sites).by_id.values()}
             except SitesError:  # somebody is editing a file; names are a convenience
                 names = {}
-            return snapshot(client, span, names, lag)
+            return snapshot(client, span, names, lag.behind)
 
         try:
             if as_json or once:
@@ -63,6 +63,8 @@ def command(
 def shown(found: Snapshot) -> Group:
     """A snapshot as people read it."""
     lag = "unknown" if found.lag_packets is None else f"{found.lag_packets:,} packets"
+    if found.lag_packets and found.lag_seconds is not None:
+        lag += f" since {found.lag_seconds:,.1f} s"
     age = "none yet" if found.age_seconds is None else f"{found.age_seconds:,.1f} s ago"
     head = Text(
         f"{found.rate:,.1f} events/s over {found.seconds} s   lag {lag}   newest row {age}   "

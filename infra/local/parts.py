@@ -145,7 +145,7 @@ def _workers(settings: Settings) -> list[Part]:
         admin = settings.worker_admin_port + ADMIN_STEP * number
         found.append(
             Part(
-                "worker" if settings.worker_processes == 1 else f"worker-{number + 1}",
+                f"worker-{number + 1}" if number else "worker",  # it keeps its name when there are more, or fewer
                 "worker",
                 (sys.executable, "-m", "streams.worker"),
                 (Port(settings.host, admin, "the stream worker's health", PREFIX + "WORKER_ADMIN_PORT"),),

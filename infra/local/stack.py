@@ -24,6 +24,7 @@ from infra.local import kafka
 from infra.local.parts import Part, kafka_ready, local_broker, parts
 from infra.local.passwords import ensure_token, with_passwords
 from infra.local.ports import free, taken
+from infra.local.scaling import COUNT, keep, scaled
 from infra.local.supervision import Process, Supervision, SupervisionError
 from infra.service.settings import PREFIX, SECRETS, Settings
 
@@ -97,9 +98,10 @@ class Stack:
     ) -> None:
         state = settings.state.absolute()
         state.mkdir(parents=True, exist_ok=True)
-        self.settings = with_passwords(settings.model_copy(update={"state": state.resolve()}))
+        self.settings = with_passwords(scaled(settings.model_copy(update={"state": state.resolve()})))
         self.supervision = Supervision(self.settings.state)
         self.parts = parts(self.settings, names)
+        self._roles = names
         self._owned = owned
         self._listeners = listeners
         self._say = say
@@ -208,6 +210,36 @@ class Stack:
         """Returns when a part is ready; `after`: and runs under another pid than this one."""
         self._wait(self._part(name), after=after, limit=limit, give_up=False)
 
+    def scale(self, workers: int) -> bool:
+        """Has so many stream workers from now on, and returns when they are ready; whether the stack runs.
+
+        Raises StackError.
+        """
+        with self._alone():
+            settings = self.settings.model_copy(update={COUNT: workers})
+            wanted = parts(settings, self._roles)
+            if not self.running():
+                keep(settings, workers)
+                return False
+            have, names = self.names(), [part.name for part in wanted]
+            new = [part for part in wanted if part.name not in have]
+            if problems := taken(port for part in new for port in part.ports):
+                raise StackError("; ".join(problems))
+            for name in [name for name in reversed(have) if name not in names]:
+                self.supervision.stop(name, self._part(name).stop_limit)
+                self._say(f"{name} is stopped")
+            keep(settings, workers)
+            self.settings, self.parts = settings, wanted
+            self.supervision.configure(self.parts)
+            self._write_record()
+            self.supervision.reload(names)
+            for part in new:
+                self.supervision.start(part.name)
+            for part in wanted:
+                if part.role == "worker":
+                    self._wait(part)
+            return True
+
     # How it is done
 
     @contextmanager
@@ -266,11 +298,11 @@ class Stack:
             self.supervision.configure(self.parts)
         except SupervisionError as error:
             raise StackError(str(error)) from None
-        self._record.write_text(
-            json.dumps(
-                {"settings": self._shown(), "parts": self.names(), "roles": sorted({part.role for part in self.parts})}
-            )
-        )
+        self._write_record()
+
+    def _write_record(self) -> None:
+        roles = sorted({part.role for part in self.parts})
+        self._record.write_text(json.dumps({"settings": self._shown(), "parts": self.names(), "roles": roles}))
 
     def _bring_up(self) -> None:
         base = [part for part in self.parts if part.role in BEFORE_MIGRATION]

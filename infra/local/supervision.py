@@ -256,6 +256,17 @@ class Supervision:
         """Starts a process and does not wait; one that runs already is left alone."""
         self._allowing(ALREADY_STARTED, "supervisor.startProcess", name, False)
 
+    def reload(self, names: Sequence[str]) -> None:
+        """Takes up what `configure` has written: processes that are new, none of which is started, and loses those
+        that are gone, which must be stopped."""
+        self.call("supervisor.reloadConfig")
+        known = self.processes()
+        for name in known.keys() - set(names):
+            self.call("supervisor.removeProcessGroup", name)
+        for name in names:
+            if name not in known:
+                self.call("supervisor.addProcessGroup", name)
+
     def stop(self, name: str, limit: float, *, wait: bool = True) -> None:
         """Stops a process: SIGTERM, after its limit SIGKILL. With `wait` it returns when it is gone."""
         self._allowing(NOT_RUNNING, "supervisor.stopProcess", name, wait, timeout=limit + RPC_TIMEOUT)

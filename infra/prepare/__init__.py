@@ -19,7 +19,7 @@ from infra.prepare.lockfile import renew
 from infra.prepare.steps import PreparationError, Steps
 from infra.prepare.system import Tool, ensure
 
-STACK_COMMANDS = frozenset({"up", "demo", "test", "fault", "bench", "prepare"})  # the same as in `run`
+STACK_COMMANDS = frozenset({"up", "demo", "test", "fault", "soak", "bench", "prepare"})  # the same as in `run`
 
 
 @contextmanager

@@ -158,6 +158,8 @@ class Settings(BaseSettings):
     upkeep_seconds: float = Field(
         300.0, gt=0, description="between two times that a worker fetches keys, trims events.raw and lets keys die"
     )
+    ledger_seconds: float = Field(30.0, gt=0, description="between two looks of a worker at the books")
+    ledger_hours: float = Field(1.0, gt=0, le=336, description="how far back a worker looks at the books")
     worker_processes: int = Field(1, ge=1, le=64, description="stream workers that share the partitions")
 
     # Video API

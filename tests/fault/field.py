@@ -8,8 +8,9 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,22 @@ class FaultError(RuntimeError):
 class Field:
     """acknowledged: asks how many events the load has had acknowledged. away: seconds that an outage lasts.
 
-    link: the network between collector and broker, where it is a proxy.
+    link: the network between collector and broker, where it is a proxy. spared: parts that are not picked. clock: the
+    file that sets the stream workers' clocks, see `clock`.
     """
 
-    def __init__(self, stack: Stack, acknowledged: Callable[[], int], away: float, link: Link | None = None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        acknowledged: Callable[[], int],
+        away: float,
+        link: Link | None = None,
+        spared: Collection[str] = (),
+        clock: Path | None = None,
+    ) -> None:
         self.stack, self.acknowledged, self.away, self.link = stack, acknowledged, away, link
+        self.clock = clock
+        self._spared = spared
 
     def names(self, role: str) -> list[str]:
         """The parts of a role."""
@@ -45,7 +57,7 @@ class Field:
 
     def pick(self, role: str, random: Random) -> str:
         """One part of a role."""
-        return random.choice(self.names(role))
+        return random.choice([name for name in self.names(role) if name not in self._spared])
 
     def back(self, name: str, *, after: int | None = None) -> None:
         """Returns when a part is ready; `after`: under another pid than this one."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from infra.books import Books
+from tests.fault.sampling import Trend
 from tests.fault.unknown import Span
 from tests.fault.videos import VideoBooks
 
@@ -32,7 +34,8 @@ class Done:
 class Findings:
     """failed: strikes that could not be done or after which the stack did not come back, in words.
 
-    unexplained_unknown: events of unknown fate although neither collector nor broker was struck meanwhile.
+    unexplained_unknown: events of unknown fate although neither collector nor broker was struck meanwhile. ledger: what
+    `veilstream ledger` says at the end. trends: by role and measure, where processes were watched.
     """
 
     name: str
@@ -45,6 +48,13 @@ class Findings:
     seconds: float
     settle_seconds: float
     failed: list[str] = field(default_factory=list)
+    ledger: Mapping[str, Any] = field(default_factory=lambda: {"balanced": True})
+    trends: Mapping[str, Mapping[str, Trend]] = field(default_factory=dict)
+
+    @property
+    def flat(self) -> bool:
+        """Memory, handles and threads of every kind of process that was watched."""
+        return all(trend.flat for of_role in self.trends.values() for trend in of_role.values())
 
     @property
     def kills(self) -> int:
@@ -60,11 +70,20 @@ class Findings:
     def right(self) -> bool:
         """Every strike was done and survived, and the books are right."""
         videos = self.videos is None or self.videos.right
-        return self.books.right and videos and not (self.unexplained_unknown or self.odd_answers or self.failed)
+        explained = not (self.unexplained_unknown or self.odd_answers or self.failed)
+        return self.books.right and videos and explained and bool(self.ledger["balanced"]) and self.flat
 
     def lines(self) -> list[str]:
         """What is wrong, in words."""
         lines = [*self.books.findings, *self.failed]
+        if not self.ledger["balanced"]:
+            lines.append(f"the ledger does not balance: {self.ledger.get('wrong') or self.ledger.get('error')}")
+        lines += [
+            f"{measure} of {role} is not flat: {trend.as_dict()}"
+            for role, of_role in self.trends.items()
+            for measure, trend in of_role.items()
+            if not trend.flat
+        ]
         if self.unexplained_unknown:
             lines.append(f"{self.unexplained_unknown} events are of unknown fate, and no strike explains it")
         if self.odd_answers:
@@ -90,9 +109,17 @@ class Findings:
             "odd_answers": self.odd_answers,
             **({"videos": self.videos.as_dict()} if self.videos is not None else {}),
             "faults": {name: self._of(name) for name in dict.fromkeys(sorted(done.fault for done in self.done))},
+            "ledger": {name: self.ledger[name] for name in ("balanced", "reported", "stored") if name in self.ledger},
+            **({"flat": self.flat, "trends": self._trends()} if self.trends else {}),
             "findings": self.lines(),
             "settle_seconds": round(self.settle_seconds, 1),
             "seconds": round(self.seconds, 1),
+        }
+
+    def _trends(self) -> dict[str, dict[str, object]]:
+        return {
+            role: {measure: trend.as_dict() for measure, trend in of_role.items()}
+            for role, of_role in self.trends.items()
         }
 
     def _of(self, fault: str) -> dict[str, object]:

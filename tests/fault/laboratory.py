@@ -8,10 +8,16 @@ settles, and every number is accounted for.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,12 +28,13 @@ from infra.load.journal import read
 from infra.load.lag import Lag
 from infra.load.process import LoadProcess
 from infra.load.sites import write_sites
-from infra.local.kafka import HOST, Listener
+from infra.local.kafka import HOST, TOP, Listener
 from infra.local.parts import Part, parts
 from infra.local.ports import free, taken
 from infra.local.stack import Stack, isolated
 from infra.service.settings import PREFIX, Settings
 from schemas.topics import EVENTS_RAW
+from tests.fault.clock import Clock, faked, set_clock
 from tests.fault.decoder import KillDecoder
 from tests.fault.disk import FullDisk, spool_disk
 from tests.fault.faults import Fault, Strike, deal
@@ -35,6 +42,7 @@ from tests.fault.field import Field
 from tests.fault.figures import Done, Findings
 from tests.fault.history import History
 from tests.fault.link import Cut, Link
+from tests.fault.sampling import Sampling
 from tests.fault.unknown import unexplained
 from tests.fault.videos import VideoBooks, VideoLoad
 
@@ -43,13 +51,15 @@ REPEATS = 0.02  # of the requests are sent again
 PATIENCE = 240.0  # seconds for the pipeline to settle
 EVENT_ROLES = ("kafka", "front", "collector", "worker")
 VIDEO_ROLES = ("videos", "media")
+SPARED = "worker"  # by a soak, so that one of two stream workers is watched from the beginning to the end
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """kills: strikes in all that are no outages. outages: how often each outage happens. away: seconds of an outage.
 
-    rate: events per second.
+    rate: events per second. seconds: where there is a number, strikes are dealt anew until they are over, with the
+    kills and outages told here in each round, and the first stream worker is spared.
     """
 
     kills: int
@@ -57,6 +67,20 @@ class Plan:
     rate: float = 500.0
     outages: int = 1
     away: float = 60.0
+    seconds: float | None = None
+
+    def strikes(self, faults: Sequence[Fault]) -> Iterator[Strike]:
+        """What is dealt, in order."""
+        if self.seconds is None:
+            yield from deal(faults, self.kills, self.seed, outages=self.outages)
+            return
+        end = time.monotonic() + self.seconds
+        for round_ in count():
+            for strike in deal(faults, self.kills, self.seed + 1_000 * round_, outages=self.outages):
+                if time.monotonic() + strike.pause > end:
+                    time.sleep(max(end - time.monotonic(), 0))
+                    return
+                yield strike
 
 
 def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Callable[[str], None]) -> Findings:
@@ -81,6 +105,13 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         stack = Stack(settings, roles, owned=True, listeners=listeners, say=say)
         if link is not None:
             stack.parts = [_through(part, f"{HOST}:{proxy}") for part in stack.parts]
+        clock = folder / "clock" if any(isinstance(fault, Clock) for fault in faults) else None
+        if clock is not None:
+            set_clock(clock, 0)
+            stack.parts = [
+                replace(part, environment={**part.environment, **faked(clock)}) if part.role == "worker" else part
+                for part in stack.parts
+            ]
         cleanup.callback(stack.stop)
         stack.start()
         history.note("start the stack", parts=stack.names())
@@ -95,9 +126,15 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         if videos:
             cleanup.callback(videos.stop)
             videos.start()
-        struck = _Run(Field(stack, lambda: load.watch.look().acknowledged, plan.away, link), load, history, say)
+        spared = [SPARED] if plan.seconds is not None else []
+        field = Field(stack, lambda: load.watch.look().acknowledged, plan.away, link, spared, clock)
+        struck = _Run(field, load, history, say)
+        sampling = Sampling(partial(_pids, stack)) if plan.seconds is not None else None
+        if sampling:
+            cleanup.callback(sampling.stop)
+            sampling.start()
         time.sleep(WARM_SECONDS)
-        struck.all(deal(faults, plan.kills, plan.seed, outages=plan.outages))
+        struck.all(plan.strikes(faults))
         time.sleep(WARM_SECONDS)
         load.stop()
         report = load.result()
@@ -108,12 +145,16 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         lag = Lag(stack.settings.kafka, stack.settings.topic(EVENTS_RAW), sql)
         books = settle([journal], sql, lag=lag, patience=PATIENCE)
         history.note("balance the books", "ok" if books.right else "failed", **books.as_dict())
+        ledger = _ledger(stack.settings)
+        history.note("look at the ledger", "ok" if ledger["balanced"] else "failed", **ledger)
         of_videos: VideoBooks | None = None
         if videos:
             videos.stop()
             of_videos = videos.settle(PATIENCE)
             history.note("balance the video jobs", "ok" if of_videos.right else "failed", **of_videos.as_dict())
         settled = time.monotonic() - at
+        if sampling:
+            sampling.stop()  # now that all is calm again
         open_ = unexplained(read([journal]), [done.span for done in struck.done])
         if len(open_):
             history.note("explain the unknown", "failed", numbers=open_[:100].tolist())
@@ -128,7 +169,29 @@ def run(name: str, faults: Sequence[Fault], folder: Path, plan: Plan, say: Calla
         seconds=time.monotonic() - began,
         settle_seconds=settled,
         failed=struck.failed,
+        ledger=ledger,
+        trends=sampling.trends() if sampling else {},
     )
+
+
+def _pids(stack: Stack) -> dict[int, str]:
+    """The role of each process that runs."""
+    roles = {part.name: part.role for part in stack.parts}
+    return {pid: roles[name] for name, pid in stack.pids().items()}
+
+
+def _ledger(settings: Settings) -> dict[str, Any]:
+    """What `veilstream ledger` says of this installation."""
+    command = (sys.executable, "-m", "infra.cli", "ledger", "--json")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    done = subprocess.run(
+        command, env=environment | settings.environment(), cwd=TOP, capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    if not lines:
+        return {"balanced": False, "error": done.stderr.strip()[-500:]}
+    told: dict[str, Any] = json.loads(lines[-1])
+    return told
 
 
 class _Run:
@@ -137,7 +200,7 @@ class _Run:
         self.done: list[Done] = []
         self.failed: list[str] = []
 
-    def all(self, strikes: Sequence[Strike]) -> None:
+    def all(self, strikes: Iterable[Strike]) -> None:
         """Do them one after the other; the first that fails is the last."""
         for number, strike in enumerate(strikes, 1):
             time.sleep(strike.pause)
@@ -156,7 +219,7 @@ class _Run:
             self.history.note(name, number=number, kind=strike.kind, seconds=took, details=details)
             seen = self.load.watch.look()
             self.say(
-                f"{number} of {len(strikes)}: {name}, {strike.kind} back after {took:.1f} s;"
+                f"{number}: {name}, {strike.kind} back after {took:.1f} s;"
                 f" acknowledged {seen.acknowledged:,}, unknown {seen.unknown:,}"
             )
             if not self.load.running():

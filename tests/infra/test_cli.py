@@ -12,6 +12,7 @@ from infra.local.ports import free
 
 SUBCOMMANDS = [["sites", "list"], ["sites", "add"], ["sites", "check"], ["topics", "list"], ["topics", "ensure"]]
 SUBCOMMANDS += [["sites", "show"], ["sites", "token"], ["users", "add"], ["users", "remove"]]
+SUBCOMMANDS += [["scale", "streams"]]
 SUBCOMMANDS += [["retention", "run"], ["retention", "report"]]
 SUBCOMMANDS += [["policy", "show"], ["policy", "explain"], ["policy", "check"]]
 

@@ -25,7 +25,7 @@ def test_the_readme_names_the_two_commands() -> None:
 def test_every_command_and_option_of_the_readme_exists(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = line.split()
     names = [words[0]]
-    if words[0] in ("policy", "rejects", "retention", "sites", "topics", "users", "vault"):
+    if words[0] in ("policy", "rejects", "retention", "scale", "sites", "topics", "users", "vault"):
         names.append(words[1])
     with pytest.raises(SystemExit) as done:
         main([*names, "--help"])

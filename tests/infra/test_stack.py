@@ -19,7 +19,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from infra.local import kafka
+from infra.local import kafka, scaling
 from infra.local.kafka import TOP
 from infra.local.parts import Part
 from infra.local.plugin import LONGEST_WAIT, Interface
@@ -92,6 +92,16 @@ def send(settings: Settings, name: str) -> None:
         assert answer.status < 300
 
 
+def metric(host: str, port: int, name: str) -> float:
+    """A number of a process's /metrics; -1 where it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return -1
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), -1)
+
+
 def stored(settings: Settings) -> set[str]:
     with_password = Stack(settings).settings
     with connect(with_password) as client:
@@ -142,6 +152,50 @@ def test_up_kill_all_up_down(beside: Settings) -> None:
     assert status == 0, errors
     nothing_left(beside)
     assert run(beside, "down")[1] == "nothing was running\n"
+
+
+@pytest.mark.long
+def test_stream_workers_are_scaled_while_the_stack_runs(beside: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """8 partitions: the second worker gets its share, loses it again, and comes back with the stack."""
+    settings = beside.model_copy(update={"events_partitions": 8})
+    roles = ["kafka", "front", "worker"]
+
+    def owned(stack: Stack) -> dict[str, float]:
+        return {
+            part.name: metric(settings.host, part.ports[-1].number, "veilstream_worker_owned_partitions")
+            for part in stack.parts
+            if part.role == "worker"
+        }
+
+    with Stack(settings, roles, owned=True) as stack:
+        worker = stack.pids()["worker"]
+        assert stack.scale(2)
+        began = time.monotonic()
+        wait("both own half", lambda: owned(stack) == {"worker": 4, "worker-2": 4})
+        with capsys.disabled():
+            print(f" [8 partitions over two workers {time.monotonic() - began:.1f} s after both are ready]", end="")
+        shown = {part.name: part.ready for part in Stack.of(settings).status()}
+        assert shown == {"kafka": True, "front": True, "worker": True, "worker-2": True}
+        assert stack.pids()["worker"] == worker, "the first one goes on"
+        assert stack.scale(1)
+        assert "worker-2" not in stack.pids()
+        wait("the first owns all", lambda: owned(stack) == {"worker": 8})
+        assert stack.scale(2)
+    assert Stack(settings, roles).names() == ["kafka", "front", "worker", "worker-2"]
+    assert not Stack(settings, roles).scale(1), "it only writes down what `up` is to start"
+    assert Stack(settings, roles).names() == ["kafka", "front", "worker"]
+
+
+def test_what_scale_kept_counts_less_than_a_setting(beside: Settings) -> None:
+    assert Stack(beside).scale(3) is False
+    assert Stack(beside).settings.worker_processes == 3
+    assert Stack(beside.model_copy(update={"worker_processes": 2})).settings.worker_processes == 2
+    status, _, errors = run(beside, "scale", "streams", "2")  # the environment of these commands sets everything
+    assert status == 2
+    assert "VEILSTREAM_WORKER_PROCESSES" in errors
+    scaling.path(beside).write_text("{}")
+    with pytest.raises(scaling.ScaleError, match="remove it"):
+        Stack(beside)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

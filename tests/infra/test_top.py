@@ -10,8 +10,12 @@ from rich.console import Console
 
 from infra import migrate
 from infra.cli.top import shown
+from infra.load.lag import Behind, Lag
+from infra.load.sql import Sql
 from infra.service.settings import Settings
 from infra.top import snapshot
+from schemas.topics import EVENTS_RAW
+from tests.streams.shell.stream import publish
 
 
 def test_a_look(settings: Settings) -> None:
@@ -42,8 +46,9 @@ def test_a_look(settings: Settings) -> None:
             "INSERT INTO packets (appended_at, received, stored, rejected, excluded, repeats_key) "
             f"VALUES (fromUnixTimestamp64Milli({now}), 9, 5, 1, 2, 1)"
         )
-        found = snapshot(client, 60, {1: "Shop"}, lambda: 7)
+        found = snapshot(client, 60, {1: "Shop"}, lambda: Behind(7, 2.5))
     assert (found.events, found.rejected, found.excluded, found.repeated, found.lag_packets) == (5, 1, 2, 1, 7)
+    assert found.lag_seconds == 2.5
     assert found.rate == 5 / 60
     assert found.age_seconds is not None
     assert 1 <= found.age_seconds < 120
@@ -58,5 +63,28 @@ def test_a_look(settings: Settings) -> None:
     ]
     text = io.StringIO()
     Console(file=text, width=160).print(shown(replace(found, lag_packets=None)))
+    later = io.StringIO()
+    Console(file=later, width=160).print(shown(found))
+    assert "lag 7 packets since 2.5 s" in later.getvalue()
     for word in ("lag unknown", "Shop", "https://b.example/[red]", "rejected 1"):
         assert word in text.getvalue()
+
+
+def test_what_waits_in_the_log_is_counted_and_has_an_age(installation: Settings) -> None:
+    password = installation.clickhouse_password.get_secret_value()
+    sql = Sql(installation.clickhouse, installation.clickhouse_user, password, installation.clickhouse_database)
+    lag = Lag(installation.kafka, installation.topic(EVENTS_RAW), sql)
+    assert lag.behind() == Behind(0, 0.0)
+    publish(installation, 1, [b"one", b"two"])
+    publish(installation, 2, [b"three"])
+    found = lag.behind()
+    assert found is not None
+    assert found.packets == lag() == 3
+    assert found.seconds is not None
+    later = lag.behind()
+    assert later is not None
+    assert later.seconds is not None
+    assert later.seconds > found.seconds > 0
+    sql.raw("INSERT INTO packets (partition, generation, offset) VALUES (1, 1, 0), (1, 1, 1), (2, 1, 0)")
+    assert lag.behind() == Behind(0, 0.0)
+    sql.close()
