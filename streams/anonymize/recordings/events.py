@@ -70,7 +70,7 @@ def mask(events: Sequence[object], rules: Rules, unmask: tuple[Selector, ...], t
     """The events of a chunk as they may be stored; raises nothing, whatever they are."""
     document = Document(rules, unmask, tally)
     masker = _Masker(document, rules, tally)
-    start = next((at for event in events if (at := _time(event)) is not None), 0)
+    start: int | None = None
     out: list[Json] = []
     for event in events:
         if not isinstance(event, Mapping):
@@ -82,7 +82,8 @@ def mask(events: Sequence[object], rules: Rules, unmask: tuple[Selector, ...], t
             tally.dropped[_kind(event)] += 1
             continue
         at = _time(event)
-        out.append({"type": kind, "data": data, "timestamp": bounded((at or start) - start, 0)})
+        start = at if start is None else start
+        out.append({"type": kind, "data": data, "timestamp": bounded((at or 0) - (start or 0), 0)})
     return Masked(out, document)
 
 

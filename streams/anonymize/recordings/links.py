@@ -24,12 +24,15 @@ def link(text: str, rules: Rules) -> str:
 
 
 def srcset(text: str, rules: Rules) -> str:
-    """The candidates of a srcset, each with its address as `link` leaves it."""
+    """The candidates of a srcset, each with its address as `link` leaves it; "" for what is no srcset."""
     out = []
     for candidate in text[: 4 * LIMIT].split(",")[:CANDIDATES]:
         address, _, descriptor = candidate.strip().partition(" ")
+        descriptor = descriptor.strip()
+        if descriptor and not _descriptor(descriptor):
+            return ""
         if kept := link(address, rules):
-            out.append(f"{kept} {descriptor.strip()}" if _descriptor(descriptor.strip()) else kept)
+            out.append(f"{kept} {descriptor}".strip())
     return ", ".join(out)
 
 
@@ -45,7 +48,8 @@ def _link(text: str, rules: Rules) -> str:
     parts = split(text if absolute else f"{HERE}/{text.lstrip('/')}")
     if parts is None or hard(parts.host) or found(parts.host):
         return ""
-    whole, _ = clean(parts, rules)
+    path = "/".join("" if hard(part) or found(part) else part for part in parts.path.split("/"))
+    whole, _ = clean(parts._replace(path=path), rules)
     if not absolute:
         whole = whole.removeprefix(HERE)
     front, _, query = whole.partition("?")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from schemas.parameter_lists import PERSONAL_PARAMETERS
+from streams.anonymize.detect.unfolding import unfolded
 from streams.anonymize.recordings.texts import found
 
 MOST_NAMES = 40  # in one attribute
@@ -45,7 +46,9 @@ def name(text: str) -> str:
 
 
 def names(text: str) -> str:
-    """Several names with blanks between, without those that may not be kept; "" where together they say something."""
+    """Several names with blanks between, without those that may not be kept; "" where a value stands among them."""
+    if _personal_text(text):
+        return ""
     kept = " ".join(word for word in text.split()[:MOST_NAMES] if name(word))
     return "" if found(kept) else kept
 
@@ -65,6 +68,10 @@ def locked(attributes: Mapping[str, object]) -> bool:
     return any(_personal(str(attributes.get(key, ""))) for key in ("name", "id"))
 
 
+def _personal_text(text: str) -> bool:
+    return "@" in unfolded(text) or found(text) is not None
+
+
 def _personal(text: str) -> bool:
     words = [word.lower() for word in _pieces(_humps("_", text[:200]))]
     whole = _joint("", text).lower()
@@ -73,7 +80,9 @@ def _personal(text: str) -> bool:
 
 
 def selector(text: str) -> str:
-    """A selector of CSS, or an XPath, with only the names that may be kept; a step that is none becomes a star."""
+    """A selector of CSS, or an XPath, with only the names that may be kept; a star for a step, or all, that may not."""
+    if _personal_text(text[:4096]):
+        return "*"
     steps = []
     for step in _combinators.split(_brackets("", text[:4096]).strip()):
         if not step:
@@ -83,7 +92,7 @@ def selector(text: str) -> str:
             steps.append("*")
             continue
         own = tag(match[1]) if match[1] and match[1] != "*" else ""
-        marks = "".join(sign + kept for sign, word in _marked(match[2]) if (kept := name(word)))
+        marks = match[2] if all(name(word) for _, word in _marked(match[2])) else ""
         steps.append((own + marks + match[3] + match[4]) or "*")
     joined = " > ".join(steps[-STEPS:])
     return joined if len(joined) <= SELECTOR and not found(joined) else "*"

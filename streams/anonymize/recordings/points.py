@@ -41,7 +41,7 @@ class Action(IntEnum):
 
 
 class Point(NamedTuple):
-    """x and y: parts of `relative_to`, 0 to 1; of a scroll only y counts: a part of the document, or how many viewports."""
+    """x and y: parts of `relative_to`, 0 to 1; of a scroll only y counts, a part or how many viewports."""
 
     action: Action
     selector: str

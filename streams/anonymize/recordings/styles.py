@@ -10,6 +10,7 @@ import re
 
 from streams.anonymize import detect
 from streams.anonymize.detect import ALL
+from streams.anonymize.detect.unfolding import unfolded
 from streams.anonymize.recordings.links import link
 from streams.anonymize.recordings.names import name
 from streams.anonymize.recordings.texts import Tally, hidden
@@ -54,7 +55,8 @@ def sheet(text: str, rules: Rules, tally: Tally) -> str:
 
 
 def _fine(piece: str) -> bool:
-    return not (_digits(piece) or _at(piece) or _escape(piece))
+    plain = unfolded(piece)
+    return not (_digits(plain) or _at(plain) or _escape(plain))
 
 
 def _left(piece: str, clear: bool, tally: Tally) -> str:

@@ -23,6 +23,8 @@ FIXED = "********"  # what stands for a value whose length may say something
 
 _visible = re.compile(r"\S").sub
 _blank = re.compile(r"[^\S\n]").sub
+_shape = re.compile(r"[*\s]*").fullmatch
+_lines = re.compile(r"\s").sub
 _hard = re.compile(r"@|[0-9]{7}").search
 
 
@@ -53,16 +55,18 @@ def found(text: str) -> Detector | None:
 
 
 def shown(text: str, rules: Rules) -> tuple[str, bool]:
-    """A text of an element that is shown, and whether anything of it was masked."""
+    """A text of an element that is shown, and whether anything of it was masked; blanks around it stay."""
     text = text[:LIMIT]
-    if hard(text):
-        return hidden(text), True
-    if not text.strip():
+    core = text.strip()
+    if _shape(core):
         return hidden(text), False
-    cleaned = settled(text, lambda value: detect.mask(clean_text(value, rules, LIMIT)[0], ALL, LIMIT))
+    if hard(core):
+        return hidden(text), True
+    cleaned = settled(_lines(" ", core), lambda value: detect.mask(clean_text(value, rules, LIMIT)[0], ALL, LIMIT))
     if cleaned is None or hard(cleaned):  # perhaps what stood between two runs of digits is gone
         return hidden(text), True
-    return cleaned, cleaned != text.strip()
+    start = text.index(core)
+    return hidden(text[:start]) + cleaned + hidden(text[start + len(core) :]), cleaned != core
 
 
 def settled(text: str, step: Callable[[str], str]) -> str | None:
