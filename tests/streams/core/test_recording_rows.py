@@ -87,7 +87,7 @@ def test_a_chunk_becomes_a_row_and_its_points() -> None:
 
 def test_requests_of_matomos_heatmaps_become_points_only() -> None:
     told = [
-        {"ty": 2, "x": 500, "y": 1000, "s": "#main .card-12345678 a[href='/users/jane']"},
+        {"ty": 2, "x": 500, "y": 1000, "s": "#main .card-12345678 a[href='/jane']"},
         {"ty": 1, "x": 10, "y": 10, "s": "div"},
         {"ty": 9, "s": "input", "te": "jane@example.com"},
         {"ty": 5, "te": "<html>Jane</html>"},
