@@ -39,6 +39,7 @@ def explain(policy: SitePolicy, retention: Retention = Retention()) -> list[str]
     out = [f"By these rules what is stored is {kind(rules)}."]
     out += _when(rules)
     out += _what(rules)
+    out += _recordings(policy)
     out += _how_long(policy, retention)
     out.append(_linked(rules))
     granted = rules.granted()
@@ -141,7 +142,7 @@ def _what(rules: Privacy) -> list[str]:
         "Titles, events, searches, contents, reports of crashes and the names of items are stored as texts, "
         "with URLs in them treated like all others.",
         _values(rules),
-        "Recordings of sessions, heatmaps and contents of forms are refused.",
+        "Contents of forms are refused.",
     ]
 
 
@@ -250,7 +251,30 @@ def _device(rules: Privacy) -> str:
     return f"Stored of the device: {', '.join(kept)}{'; not stored: ' + ', '.join(missing) if missing else ''}."
 
 
-_KINDS = {"events": "Rows of events", "rejects": "Reasons why events could not be stored"}
+def _recordings(policy: SitePolicy) -> list[str]:
+    rules = policy.recordings
+    if not rules.enabled:
+        return ["Recordings of sessions and heatmaps are refused."]
+    part = "all sessions" if rules.share == 1 else f"{100 * rules.share:g} % of the sessions, chosen by chance,"
+    shown = (
+        f"Shown are texts in elements that are {' or '.join(rules.unmask)}, without what is searched for in all texts"
+        if rules.unmask
+        else "No text is shown"
+    )
+    return [
+        f"Of {part} pages, moves and clicks are recorded, linked to no visitor and, beyond a session, to no other one.",
+        f"Of their texts and of what is put into fields only the shape is stored. {shown}; fields for passwords, "
+        "addresses, numbers and the like, runs of 7 digits and anything with an @ never are.",
+        "Clicks, moves and scrolls are stored by page and element as heatmaps.",
+    ]
+
+
+_KINDS = {
+    "events": "Rows of events",
+    "rejects": "Reasons why events could not be stored",
+    "recordings": "Recordings of sessions",
+    "heatmap": "Heatmaps",
+}
 
 
 def _how_long(policy: SitePolicy, retention: Retention) -> list[str]:
@@ -260,6 +284,8 @@ def _how_long(policy: SitePolicy, retention: Retention) -> list[str]:
         f"{KEPT.days} days after it at the latest.",
     ]
     for kind_ in KINDS:
+        if kind_ in ("recordings", "heatmap") and not policy.recordings.enabled:
+            continue
         days = getattr(retention, kind_)
         kept = f"for {days} days and removed then" if days else "until they are erased"
         out.append(f"{_KINDS[kind_]} are kept {kept}.")

@@ -20,7 +20,8 @@ from schemas.retention import KINDS
 from schemas.sites import Sites
 from streams.swaps import TERM, State, Swap, Swaps
 
-COLUMNS = {"events": "time", "rejects": "received_at"}  # by kind, which is the table's name too
+# By kind, which is the table's name too.
+COLUMNS = {"events": "time", "rejects": "received_at", "recordings": "received_at", "heatmap": "received_at"}
 RECORD = ("run", "what", "site_id", "data", "month", "first", "last", "rows", "changed", "rule")
 EPOCH = date(1970, 1, 1)
 Tell = Callable[[str], None]

@@ -23,7 +23,7 @@ from infra.service.health import AdminServer, Health, Progress
 from infra.service.plain_sql import PlainSql
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
-from ingest import metrics
+from ingest import metrics, recordings
 from ingest.answers import Answers
 from ingest.delivery import Delivery, Record
 from ingest.directory import Directory
@@ -112,11 +112,14 @@ class Collector:
             announce=self._announce,
             hours=self.hours,
         )
+        recorded = recordings.packing(settings, directory, self.delivery, seals=self.hours is not None)
+        self.packings, self.recording_hours = (self.packing, recorded.packing), recorded.hours
         rates = Rates(limit_of(settings.collector_address_rate, settings.collector_address_burst))
         self.tracking = Tracking(directory, self.packing, rates, settings.collector_bulk_items)
         self.server = Server(self.tracking, limits_of(settings), Answers(), proxies_of(settings))
         self.server.rates = rates
         self.tracking.server = self.server
+        self.tracking.recordings = recorded.packing
         self.tracking.api = Reporting(
             settings.sites, settings.users, self.tracking, self.policies, settings.collector_processes
         ).serve
@@ -138,7 +141,7 @@ class Collector:
         if self.spool is not None:
             self._tasks.append(asyncio.create_task(self.spool.search()))
         if self.hours is not None:
-            self.packing.sealed_off = bool(self.hours.refusal())
+            self._look_at_keys()
             self._tasks.append(asyncio.create_task(self._fetch_keys(self.hours)))
         return port
 
@@ -149,12 +152,12 @@ class Collector:
         # Requests that are half here get a part of the time, what is packed the rest.
         half = time.monotonic() + seconds / 2
         while not self.server.idle() and time.monotonic() < half:
-            self.packing.flush()
+            self._flush()
             await asyncio.sleep(0.01)
-        while not self.packing.empty() and time.monotonic() < deadline - 1.0:
-            self.packing.flush()
+        while not all(packing.empty() for packing in self.packings) and time.monotonic() < deadline - 1.0:
+            self._flush()
             await asyncio.sleep(0.01)
-        abandoned = self.packing.give_up() if not self.packing.empty() else 0
+        abandoned = sum(packing.give_up() for packing in self.packings if not packing.empty())
         for task in self._tasks:
             task.cancel()
         await asyncio.sleep(0)
@@ -162,9 +165,14 @@ class Collector:
         self.server.stop()
         if self.spool is not None:
             await self.spool.close()
-        if self.hours is not None:
-            self.hours.close()
+        for hours in (self.hours, self.recording_hours):
+            if hours is not None:
+                hours.close()
         return abandoned
+
+    def _flush(self) -> None:
+        for packing in self.packings:
+            packing.flush()
 
     def ready(self) -> str:
         """Why the collector should get no requests now; "" when it should."""
@@ -182,13 +190,15 @@ class Collector:
     # Called by the parts
 
     def _acknowledged(self) -> None:
-        self.packing.acknowledged()
+        for packing in self.packings:
+            packing.acknowledged()
 
     def _published(self, directory: Directory) -> None:
         self._policies_ready = True
-        self.packing.publish(directory.version)
-        if directory.version != self.packing.policy:
-            self.packing.adopt(directory.version, directory.dump)
+        for packing in self.packings:
+            packing.publish(directory.version)
+            if directory.version != packing.policy:
+                packing.adopt(directory.version, directory.dump)
         adopt(self.tracking, directory)
 
     def _announce(self, version: bytes, policies: bytes) -> None:
@@ -199,11 +209,16 @@ class Collector:
         if seconds is not None:
             metrics.flush_seconds.observe(seconds)
 
+    def _look_at_keys(self) -> None:
+        for packing, hours in zip(self.packings, (self.hours, self.recording_hours), strict=True):
+            if hours is not None:
+                packing.sealed_off = bool(hours.refusal())
+
     async def _fetch_keys(self, hours: Hours) -> None:
         while True:
             try:
                 pause = await asyncio.to_thread(hours.look)
-                self.packing.sealed_off = bool(hours.refusal())
+                self._look_at_keys()
             except Exception as error:
                 log.error("keys_look_failed", **logs.describe(error))
                 pause = SITES_SECONDS
@@ -214,9 +229,9 @@ class Collector:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self.progress.mark()
-            if self.hours is not None:
-                self.packing.sealed_off = bool(self.hours.refusal())
-            self.packing.tick(self.settings.collector_wait_seconds)
+            self._look_at_keys()
+            for packing in self.packings:
+                packing.tick(self.settings.collector_wait_seconds)
             watch = getattr(self.delivery, "watch", None)
             if watch is not None:
                 watch()
@@ -312,6 +327,7 @@ def show_metrics(collector: Collector) -> None:
         lambda: {str(reason): server.rates.turned[reason] for reason in Turned},
     )
     numbers.plain("collector_accepted", "events", "Events put into packets", lambda: tracking.accepted)
+    numbers.plain("collector_recorded", "chunks", "Chunks of recordings put into packets", lambda: tracking.recorded)
     numbers.plain("collector_acknowledged", "events", "Events acknowledged by Kafka", lambda: books.events)
     numbers.plain("collector_acknowledged", "packets", "Packets acknowledged by Kafka", lambda: books.packets)
     numbers.plain("collector_acknowledged", "bytes", "Bytes of acknowledged packets", lambda: collector.bytes)
@@ -371,6 +387,7 @@ def kafka_delivery(settings: Settings, resume: Callable[[], None]) -> KafkaDeliv
         {
             settings.topic(topics.SITE_POLICIES): 1,
             settings.topic(topics.EVENTS_RAW): settings.events_partitions,
+            settings.topic(topics.RECORDINGS_RAW): settings.events_partitions,
             settings.topic(topics.INGEST_REPORTS): 1,
         },
         client="veilstream-collector",

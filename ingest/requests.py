@@ -32,8 +32,9 @@ _special = re.compile(
     rb"&(idsite|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
 ).findall
 _stripped = re.compile(rb"&(?:token_auth|send_image|cip)(?:=[^&]*)?(?![^&])").sub
-# The beginning of a parameter that `plain` leaves to `judge` (cdt, cip, country, long ...): half a microsecond in all.
-rare = re.compile(rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|pf_...=-)").search
+# The beginning of a parameter that `plain` leaves to `judge` (cdt, cip, country, long ...) or to recordings: half a
+# microsecond in all.
+rare = re.compile(rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|hsr_|pf_...=-)").search
 # A name in which a letter or underscore is written as an escape, so that the pattern above would not see it.
 _escaped_name = re.compile(rb"&[^=&%]*%[^=&]*").search
 _SPECIAL = frozenset(("idsite", "token_auth", "send_image", "urlref", "url", "uadata")).union(

@@ -8,7 +8,7 @@ from math import ceil
 from time import monotonic, time_ns
 from typing import cast
 
-from ingest import bulk, requests
+from ingest import bulk, recordings, requests
 from ingest.answers import ABOUT, KEEP
 from ingest.directory import Directory
 from ingest.exchange import Exchange, Refusal
@@ -17,13 +17,14 @@ from ingest.headers import Fields, Head
 from ingest.optout import page as opt_out
 from ingest.packing import Packing
 from ingest.permissions import Refused
-from ingest.requests import size_of
+from ingest.requests import Row, size_of
 from ingest.server import Server
 from schemas.packets import Role
 from schemas.reasons import Invalid
 
 TRACKING = frozenset((b"/matomo.php", b"/piwik.php", b"/js/tracker.php", b"/js/"))
 COMMON = frozenset((b"GET /matomo.php", b"GET /piwik.php", b"POST /matomo.php", b"POST /piwik.php"))
+ANSWERED = TRACKING | {recordings.PATH, b"*"}  # to OPTIONS
 API = frozenset((b"/", b"/index.php"))
 SCRIPTS = frozenset((b"/matomo.js", b"/piwik.js"))
 METHODS = frozenset((b"GET", b"POST", b"HEAD", b"OPTIONS"))
@@ -51,6 +52,8 @@ class Tracking:
         self.bulks = 0
         self.invalid: Counter[Invalid] = Counter()
         self._packing = packing
+        self.recordings: Packing | None = None  # set likewise, where they have a topic
+        self.recorded = 0  # chunks
         self.api: Callable[[Exchange, Fields, bytes, bytes], bool]  # the reporting API; set likewise
         self.script: Callable[[Exchange, Fields, bool], None]  # matomo.js; set likewise
 
@@ -94,14 +97,30 @@ class Tracking:
             self._refuse(exchange, fields, cast(Refused, outcome), head=method == b"HEAD")
             return
         partition, row, quiet = outcome
+        packing = self._packing
+        if self.recordings is not None and recordings.tells(row, self.directory):
+            packing = self.recordings
+        self._take(exchange, fields, partition, row, quiet, packing, head=method == b"HEAD")
+
+    def _take(
+        self, exchange: Exchange, fields: Fields, partition: int, row: Row, quiet: bool, packing: Packing, head: bool
+    ) -> None:
+        """Packs an event, or a chunk of a recording; the answer is given once it is stored."""
+        recorded = packing is self.recordings
+        if recorded and packing.full(self.server.receiving):
+            exchange.unavailable(FULL, fields.get("origin"))
+            return
         if self.limited and row[3] < EXEMPT and (late := self.rates.take(row[2], (row[1],))) is not None:
-            self._late(exchange, fields, late, head=method == b"HEAD")
+            self._late(exchange, fields, late, head=head)
             return
         exchange.status = 204 if quiet else 200
-        mode = connection.mode(exchange, fields)
-        exchange.answer = self.server.answers.tracked(quiet, fields.get("origin"), mode, method == b"HEAD")
-        self._packing.add(partition, row, size_of(row), exchange)
-        self.accepted += 1
+        mode = exchange.connection.mode(exchange, fields)
+        exchange.answer = self.server.answers.tracked(quiet, fields.get("origin"), mode, head)
+        packing.add(partition, row, size_of(row), exchange)
+        if recorded:
+            self.recorded += 1
+        else:
+            self.accepted += 1
 
     def serve_common(self, exchange: Exchange, data: bytes, end: int, head: Head) -> bool:
         """See `http.Service`."""
@@ -163,9 +182,17 @@ class Tracking:
             self._packing.add(partition, row, size_of(row), exchange)
         self.accepted += len(read.events)
 
+    def _record(self, exchange: Exchange, fields: Fields, body: bytes, query: bytes, packing: Packing) -> None:
+        now_ms, address = time_ns() // 1_000_000, exchange.connection.visitor(fields)
+        outcome = recordings.chunk(query, body, fields, address, now_ms, self.directory)
+        if isinstance(outcome, Refused):
+            self._refuse(exchange, fields, outcome, status=recordings.status(outcome))
+        else:
+            self._take(exchange, fields, *outcome, True, packing, head=False)
+
     @staticmethod
     def _is_other(path: bytes, query: bytes) -> bool:
-        return path in API or path in SCRIPTS or opt_out.path_of(path, query) is not None
+        return path in API or path in SCRIPTS or path == recordings.PATH or opt_out.path_of(path, query) is not None
 
     def _other(self, exchange: Exchange, method: bytes, path: bytes, query: bytes, fields: Fields, body: bytes) -> None:
         head = method == b"HEAD"
@@ -173,12 +200,14 @@ class Tracking:
         if method not in METHODS:
             exchange.close = True
             self._text(exchange, 405, b"Only GET, POST, HEAD and OPTIONS are understood here.\n", fields)
-        elif method == b"OPTIONS" and (path in TRACKING or path in API or path == b"*"):
+        elif method == b"OPTIONS" and (path in ANSWERED or path in API):
             answer = self.server.answers.preflight(fields.get("origin"), exchange.connection.mode(exchange, fields))
             exchange.reply(204, answer)
         elif opting_out is not None and method != b"OPTIONS":
             said = opt_out.reply(opting_out, method, query, fields, body, self.directory.policies)
             self._text(exchange, said.status, said.body, fields, said.kind, head=head, extra=said.extra)
+        elif path == recordings.PATH and method == b"POST" and self.recordings is not None:
+            self._record(exchange, fields, body, query.partition(b"#")[0], self.recordings)
         elif path in API and method in (b"GET", b"POST") and self.api(exchange, fields, query, body):
             pass
         elif path in SCRIPTS and method in (b"GET", b"HEAD"):
@@ -197,9 +226,11 @@ class Tracking:
         )
         exchange.reply(429, answer)
 
-    def _refuse(self, exchange: Exchange, fields: Fields, refused: Refused, head: bool = False) -> None:
+    def _refuse(
+        self, exchange: Exchange, fields: Fields, refused: Refused, head: bool = False, status: int = 0
+    ) -> None:
         self.invalid[refused.reason] += 1
-        status = 413 if refused.reason is Invalid.TOO_LARGE else 400
+        status = status or (413 if refused.reason is Invalid.TOO_LARGE else 400)
         self._text(exchange, status, refused.text.encode() + b"\n", fields, head=head)
 
     def _text(

@@ -24,6 +24,16 @@ class Excluded(StrEnum):
     PREFETCH = "prefetch"  # the browser fetched the page without showing it
 
 
+class Unrecorded(StrEnum):
+    """A chunk of a recording has no row although the site's exclusions do not say so."""
+
+    OFF = "off"  # the site takes none, or is unknown
+    NOT_SAMPLED = "not_sampled"  # the session is none of the site's share
+    UNREADABLE = "unreadable"  # no packet, no JSON, or its key was destroyed
+    BAD_TIME = "bad_time"  # the collector's clock was broken
+    INTERNAL_ERROR = "internal_error"  # the masker failed on it
+
+
 class Rejected(StrEnum):
     """The event could not be understood or processed."""
 
@@ -51,3 +61,4 @@ class Invalid(StrEnum):
     EMPTY = "empty"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
+    RECORDINGS_OFF = "recordings_off"

@@ -3,6 +3,8 @@
     [retention]
     events = 400                         # days; 0, which is what holds without it: until they are erased
     rejects = 30                         # reasons why events could not be stored
+    recordings = 30                      # of sessions, masked
+    heatmap = 90                         # clicks, moves and scrolls
 
 Days are the site's own and whole: with 400 the rows of today and of the 400 days before it are kept. The raw log and
 what workers must remember of rows is younger than `LEAST` days, so nothing is removed before.
@@ -26,6 +28,8 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     events: int | None = None
     rejects: int | None = None
+    recordings: int | None = None
+    heatmap: int | None = None
 
 
 KINDS: tuple[str, ...] = Retention.__struct_fields__

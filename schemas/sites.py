@@ -34,6 +34,9 @@
     exclude_unknown_urls = false         # keep only what happens on `domains`
     keep_bots = false                    # store what crawlers do, marked as such, without `bots=1`
 
+    [recordings]                         # of sessions, and heatmaps (schemas.recordings)
+    enabled = true
+
 `default.toml` takes the same keys but `name`, `domains`, `main_url`, `goals` and `tokens`; `superusers.toml` takes only
 `[tokens]`, all with the role superuser. A superuser's token, here or in a site's file, is valid for all sites. Files
 whose names begin with a dot are not read. Loading is all or nothing: one wrong
@@ -66,6 +69,8 @@ from schemas.goals import Goal, GoalEntry, GoalError, read_goals
 from schemas.packets import Role
 from schemas.parameter_lists import CAMPAIGN_FIELDS
 from schemas.privacy import Privacy, PrivacyError, resolve
+from schemas.recordings import Recordings, RecordingsError, RecordingsTable
+from schemas.recordings import resolve as resolve_recordings
 from schemas.retention import Retention, RetentionError
 from schemas.retention import resolve as resolve_retention
 from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_hash
@@ -115,6 +120,7 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_bots: bool = False
     goals: tuple[int, ...] = ()
     goal_rules: tuple[Goal, ...] = ()
+    recordings: Recordings = Recordings()
 
 
 # By host (lower case, without `www.`): paths with a slash at both ends, the longest first.
@@ -289,6 +295,7 @@ class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     limits: _Limits = _Limits()
     exclusions: _Exclusions = _Exclusions()
+    recordings: RecordingsTable = RecordingsTable()
 
 
 class _File(_Default, frozen=True, forbid_unknown_fields=True):
@@ -411,7 +418,8 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     try:
         privacy, sources = resolve({path.name: file.privacy, DEFAULT_FILE: default.privacy})
         kept = resolve_retention({path.name: file.retention, DEFAULT_FILE: default.retention})
-    except (PrivacyError, RetentionError) as error:
+        recordings = resolve_recordings(file.recordings, default.recordings)
+    except (PrivacyError, RetentionError, RecordingsError) as error:
         raise SitesError(f"{path}: {error}") from None
     excluded = _exclusions(file, default, wrong)
     if excluded["exclude_unknown_urls"] and not domains:
@@ -443,6 +451,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         privacy=privacy,
         goals=goals,
         goal_rules=goal_rules,
+        recordings=recordings,
         **excluded,
     )
     limit = limit_of(rate, burst)

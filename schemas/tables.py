@@ -248,6 +248,46 @@ REJECTS = pa.schema(
     ]
 )
 
+_CHUNK = [("writer", pa.uint64()), ("partition", pa.uint16()), ("seq", pa.uint64()), ("index", pa.uint32())]
+RECORDINGS = pa.schema(
+    [
+        ("site_id", pa.uint32()),
+        ("session", pa.uint64()),
+        ("sequence", pa.uint32()),
+        ("received_at", MOMENT),
+        *_CHUNK,
+        ("policy_version", DIGEST),
+        ("url", TEXT),
+        ("url_host", LOW),
+        ("url_path", TEXT),
+        ("viewport", LOW),
+        ("events", pa.uint32()),
+        ("data", TEXT),
+        ("masked_kind", pa.list_(TEXT)),
+        ("masked_count", pa.list_(pa.uint32())),
+        ("dropped_kind", pa.list_(TEXT)),
+        ("dropped_count", pa.list_(pa.uint32())),
+    ]
+)
+
+HEATMAP = pa.schema(
+    [
+        ("site_id", pa.uint32()),
+        ("received_at", MOMENT),
+        ("url_host", LOW),
+        ("url_path", TEXT),
+        ("action", pa.uint8()),
+        ("selector", TEXT),
+        ("x", pa.float64()),
+        ("y", pa.float64()),
+        ("relative_to", LOW),
+        ("viewport", LOW),
+        ("weight", pa.uint32()),
+        *_CHUNK,
+        ("number", pa.uint32()),
+    ]
+)
+
 _SQL_TYPES = {
     TEXT: "String",
     LOW: "LowCardinality(String)",

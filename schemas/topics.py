@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 EVENTS_RAW = "events.raw"
+RECORDINGS_RAW = "recordings.raw"
 INGEST_REPORTS = "ingest.reports"
 SITE_POLICIES = "site.policies"
 VIDEO_JOBS = "video.jobs"
@@ -53,6 +54,7 @@ def definitions(
     }
     return [
         Topic(prefix + EVENTS_RAW, events_partitions, replication, True, personal),
+        Topic(prefix + RECORDINGS_RAW, events_partitions, replication, True, personal),
         Topic(
             prefix + INGEST_REPORTS,
             1,

@@ -33,6 +33,7 @@ class Kind(IntEnum):
     DIMENSION = 8
     VARIABLE = 9
     AGAIN = 10  # of an id that was stored, when the past is made anonymous
+    RECORDING = 11  # a session of a recorder
 
 
 def site_day_key(secret: bytes, site: int) -> bytes:

@@ -5,12 +5,15 @@ topic once they are older than the replay margin and every other reader that the
 them. The floor is durable and only rises, so an owner that was replaced meanwhile deletes nothing that is needed; that
 the claim is still the highest is asked all the same, right before.
 
-The owner of partition 0 destroys keys, by the rules of `infra.service.destruction`.
+The owner of partition 0 destroys keys, by the rules of `infra.service.destruction`. Before that it lets go of records
+of other topics that are sealed to the same keys (`recordings.raw`): what their reader has committed, which is stored,
+after the same margin. A key dies when the logs of all have let go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from infra.service.clickhouse import Client
@@ -25,6 +28,14 @@ log = logger(__name__)
 SKEW = timedelta(minutes=5)  # between the clocks of ClickHouse and the broker
 
 
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """Another sealed topic, with as many partitions, and the consumer group whose commits tell what is stored of it."""
+
+    topic: Topic
+    group: str
+
+
 class Upkeep:
     """For the pipeline's thread. `topic` is for this object's own use. Methods raise errors of Kafka and ClickHouse."""
 
@@ -37,6 +48,7 @@ class Upkeep:
         partitions: int,
         margin: timedelta,
         readers: Sequence[str] = (),
+        followers: Sequence[Follower] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """partitions: of the topic. margin: for which what is stored stays, for a replay. readers: consumer groups."""
@@ -46,6 +58,7 @@ class Upkeep:
         self._partitions = range(partitions)
         self._margin = margin
         self._readers = tuple(readers)
+        self._followers = tuple(followers)
         self._now = now
 
     def trim(self, ownership: Ownership, owned: Mapping[int, tuple[Claim, int]]) -> dict[int, int]:
@@ -76,18 +89,33 @@ class Upkeep:
 
     def destroy(self, maker: str) -> int:
         """Destroys the keys that are due; `maker` is the SQL of still being the one to do so. Returns how many."""
-        starts = self._topic.starts(self._partitions)
+        for follower in self._followers:
+            self._let_go(follower)
+        topics = [self._topic, *(follower.topic for follower in self._followers)]
+        starts = {topic.name: topic.starts(self._partitions) for topic in topics}
         known: dict[datetime, bool] = {}
 
         def passed(moment: datetime) -> bool:
             if moment not in known:
                 until = moment + SKEW
                 known[moment] = self._now() > until and all(
-                    starts[number] >= offset for number, offset in self._topic.at(until, self._partitions).items()
+                    starts[topic.name][number] >= offset
+                    for topic in topics
+                    for number, offset in topic.at(until, self._partitions).items()
                 )
             return known[moment]
 
         return destroy(self._client, due(self._client, self._now(), passed), maker)
+
+    def _let_go(self, follower: Follower) -> None:
+        topic, numbers = follower.topic, list(self._partitions)
+        starts, old = topic.starts(numbers), topic.at(self._now() - self._margin, numbers)
+        stored = topic.committed([follower.group], numbers)
+        below = {number: min(old[number], stored.get((follower.group, number), 0)) for number in numbers}
+        wanted = {number: offset for number, offset in below.items() if offset > starts[number]}
+        if wanted:
+            topic.delete_below(wanted)
+            log.info("log_trimmed", topic=topic.name, starts=wanted)
 
     def _older(self, partitions: Iterable[int]) -> dict[int, int]:
         """By partition, the offset behind the last packet that is older than the margin."""

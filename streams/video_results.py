@@ -5,6 +5,8 @@ names, so a record that is read twice is one row for readers who ask with FINAL,
 Records are acknowledged after their rows are stored, and the commit that follows never passes what is stored, even
 when Faust, on its way down, has acknowledged more (streams that close do).
 
+Records of `recordings.raw` are read beside them, in a thread of their own (`streams.recordings`), under the same rules.
+
 It is a part of the stream worker's process, and a Faust application of its own beside that of the events: its offsets
 live in Kafka, not in ClickHouse, it goes on when the events' partitions are set back, and when it fails it is made anew
 while the events go on.
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,19 +30,20 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from infra.service.clickhouse import Client, connect, insert_if
 from infra.service.logs import describe, logger
 from infra.service.metrics import counter
 from infra.service.settings import Settings
-from schemas.topics import VIDEO_RESULTS, WORKER_STATUS
+from schemas.topics import RECORDINGS_RAW, VIDEO_RESULTS, WORKER_STATUS
 from schemas.videos import VIDEO_JOBS_TABLE, WORKER_SAMPLES_TABLE
 from streams.patience import Patience, Stopping
-from streams.sink import ERRORS
+from streams.recordings import Recordings
+from streams.storing import Store
 from streams.video_rows import job_row, sample_row, table
 
 log = logger(__name__)
 
 TAKE = 500  # records at once
+RECORDINGS_TAKE = 8  # of recordings, which are large
 WITHIN = 0.2  # seconds that a record waits for others
 SESSION, HEARTBEAT = 6.0, 0.5  # seconds
 FOR_EVER = 7 * 24 * 3600.0  # ClickHouse may be away for so long before the broker is left
@@ -56,41 +59,7 @@ rows_stored = counter("video_results", "rows", "Rows stored of the video path", 
 failures = counter("video_results", "failures", "Times that the part of the video results was made anew")
 
 Row = Callable[[bytes], dict[str, Any]]
-
-
-class Store:
-    """Inserts, in one thread and with one client, until they succeed."""
-
-    def __init__(self, settings: Settings, patience: Patience) -> None:
-        self._settings = settings
-        self._patience = patience
-        self._client: Client | None = None
-
-    @property
-    def waiting_for(self) -> str:
-        """What is away now, "" when nothing is."""
-        return self._patience.waiting_for
-
-    def put(self, name: str, rows: pa.Table) -> None:
-        """Returns once all rows are stored; after an error they are sent again, which changes nothing for readers.
-
-        Raises Stopping.
-        """
-        if rows.num_rows:
-            self._patience.insist("clickhouse", lambda: self._insert(name, rows), *ERRORS)
-            rows_stored.labels(name).inc(rows.num_rows)
-
-    def _insert(self, name: str, rows: pa.Table) -> None:
-        try:
-            if self._client is None:
-                self._client = connect(self._settings)
-            query_id = f"video-{secrets.token_hex(8)}"
-            written = insert_if(self._client, name, rows, "1", query_id=query_id)
-        except ERRORS:
-            self._client = None
-            raise
-        if written != rows.num_rows:
-            raise OSError(f"{written} of {rows.num_rows} rows were written into {name}")
+Put = Callable[[Sequence[Any]], None]  # of messages
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -157,15 +126,19 @@ class _Reading:
     """One life of the application. It begins with `start`, once, and lasts until `failure` says otherwise or `stop`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._patience = Patience()
-        self.store = Store(settings, self._patience)
+        self._stop = threading.Event()
         self._failure = ""
         self._busy: dict[str, float] = {}
-        # Threads of its own: whatever hangs in them is left behind with this life.
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="video-results")
+        # By agent: what it waits for, and a thread of its own. Whatever hangs in one is left behind with this life.
+        self._patience: dict[str, Patience] = {}
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._upkeep = settings.upkeep_seconds
+        self._due = time.monotonic() + self._upkeep
         self.app = _application(settings)
-        self._agent(settings, VIDEO_RESULTS, "video_jobs", VIDEO_JOBS_TABLE, job_row)
-        self._agent(settings, WORKER_STATUS, "worker_samples", WORKER_SAMPLES_TABLE, sample_row)
+        self._rows(settings, VIDEO_RESULTS, "video_jobs", VIDEO_JOBS_TABLE, job_row)
+        self._rows(settings, WORKER_STATUS, "worker_samples", WORKER_SAMPLES_TABLE, sample_row)
+        self._recordings = Recordings(settings, self._alone("recordings"))
+        self._agent(settings, RECORDINGS_RAW, "recordings", self._recordings.put, RECORDINGS_TAKE)
 
     async def start(self) -> None:
         """Joins the group; returns before it has partitions. Raises whatever Faust and aiokafka raise."""
@@ -174,8 +147,9 @@ class _Reading:
 
     async def stop(self, seconds: float) -> bool:
         """Ends; what is not stored is read again by the next. Whether it has ended in time."""
-        self._patience.stop.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._stop.set()
+        for threads in self._threads.values():
+            threads.shutdown(wait=False, cancel_futures=True)
         try:
             await asyncio.wait_for(self.app.stop(), seconds)
         except Exception as error:
@@ -184,25 +158,52 @@ class _Reading:
         return True
 
     def failure(self) -> str:
-        """Why this life goes on no more; "" while it does. Waiting for ClickHouse is no failure."""
+        """Why this life goes on no more; "" while it does. Waiting for what is away is no failure."""
         if self._failure:
             return self._failure
         if self.app.crashed:
             return f"Faust has crashed: {type(self.app.crash_reason).__name__}"
-        busy = max((time.monotonic() - since for since in self._busy.values()), default=0.0)
-        return f"at one batch for {busy:.0f} s" if busy > STUCK and not self.store.waiting_for else ""
+        began = (since for name, since in list(self._busy.items()) if not self._patience[name].waiting_for)
+        busy = max((time.monotonic() - since for since in began), default=0.0)
+        return f"at one batch for {busy:.0f} s" if busy > STUCK else ""
 
-    def _agent(self, settings: Settings, topic: str, name: str, schema: pa.Schema, row: Row) -> None:
-        def put(values: Sequence[bytes]) -> None:
-            self.store.put(name, table(schema, row, values, topic))
+    def waiting_for(self) -> str:
+        """Who waits for what is away, "" when nobody does."""
+        waiting = ((name, patience.waiting_for) for name, patience in self._patience.items())
+        found = {"recordings" if name == "recordings" else "video results": what for name, what in waiting if what}
+        return next((f"{who}: waiting for {what}" for who, what in found.items()), "")
+
+    def tidy(self) -> None:
+        """Lets what was destroyed in the vault be forgotten, now and then."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._upkeep
+            self._threads["recordings"].submit(self._recordings.tidy)
+
+    def _alone(self, name: str) -> Patience:
+        self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._patience[name] = Patience(self._stop)
+        return self._patience[name]
+
+    def _rows(self, settings: Settings, topic: str, name: str, schema: pa.Schema, row: Row) -> None:
+        store = Store(settings, self._alone(name))
+
+        def put(messages: Sequence[Any]) -> None:
+            rows = table(schema, row, [message.value or b"" for message in messages], topic)
+            store.put(name, rows)
+            rows_stored.labels(name).inc(rows.num_rows)
+
+        self._agent(settings, topic, name, put, TAKE)
+
+    def _agent(self, settings: Settings, topic: str, name: str, put: Put, most: int) -> None:
+        """Hands up to `most` messages of a topic at once to `put`, in the agent's thread."""
 
         async def keep(stream: Any) -> None:
-            async for events in stream.noack_take(TAKE, within=WITHIN):
+            async for events in stream.noack_take(most, within=WITHIN):
                 # Nothing may be raised in here: Faust would let the agent stand still for good.
                 self._busy[name] = time.monotonic()
                 try:
-                    values = [event.message.value or b"" for event in events]
-                    await asyncio.get_running_loop().run_in_executor(self._threads, put, values)
+                    messages = [event.message for event in events]
+                    await asyncio.get_running_loop().run_in_executor(self._threads[name], put, messages)
                 except Stopping:
                     return
                 except Exception as error:
@@ -264,8 +265,8 @@ class VideoResults:
         reading = self._reading
         if reading is None or self._problem:
             return f"video results: {self._problem or 'starting'}"
-        if reading.store.waiting_for:
-            return f"video results: waiting for {reading.store.waiting_for}"
+        if waiting := reading.waiting_for():
+            return waiting
         return "" if reading.app.joined else "video results: not (yet) a member of the group"
 
     async def _read(self) -> None:
@@ -279,6 +280,7 @@ class VideoResults:
                 self._problem = ""
                 while not reading.failure():
                     await asyncio.sleep(LOOK)
+                    reading.tidy()
                 self._problem, error = reading.failure(), reading.app.crash_reason
             except Exception as failed:
                 self._problem, error = f"cannot start: {type(failed).__name__}", failed
@@ -296,9 +298,14 @@ class VideoResults:
             wait = min(wait * 2, AWAY_LAST if away else AGAIN_LAST)
 
 
+def group(settings: Settings) -> str:
+    """The consumer group."""
+    return settings.topic("veilstream.video-results")
+
+
 def _application(settings: Settings) -> App:
     return App(
-        settings.topic("veilstream.video-results"),
+        group(settings),
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
         autodiscover=False,
         broker_commit_interval=1.0,

@@ -26,7 +26,7 @@ from infra.service.logs import configure, describe, logger
 from infra.service.settings import Settings, SettingsError, load_settings
 from infra.service.signals import on_stop
 from infra.service.vault import Vault, master_keys
-from schemas.topics import EVENTS_RAW, SITE_POLICIES
+from schemas.topics import EVENTS_RAW, RECORDINGS_RAW, SITE_POLICIES
 from streams.app import App, application
 from streams.audit import Audit
 from streams.feeder import Feeder
@@ -36,8 +36,9 @@ from streams.pipeline import Pipeline
 from streams.policies import Policies
 from streams.sink import ERRORS
 from streams.topic_generations import KafkaError, Topic, generation_of
-from streams.upkeep import Upkeep
+from streams.upkeep import Follower, Upkeep
 from streams.video_results import VideoResults
+from streams.video_results import group as recordings_group
 
 log = logger(__name__)
 
@@ -80,6 +81,7 @@ def open_pipeline(settings: Settings, patience: Patience) -> tuple[Pipeline, UUI
         partitions=settings.events_partitions,
         margin=timedelta(hours=settings.raw_margin_hours),
         readers=settings.other_readers,
+        followers=[Follower(Topic(settings.kafka, settings.topic(RECORDINGS_RAW)), recordings_group(settings))],
     )
     pipeline = Pipeline(client, name, generation, shelf, patience, lambda: topic.expect(topic_id), upkeep)
     return pipeline, topic_id

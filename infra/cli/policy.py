@@ -29,20 +29,24 @@ def _site(number: int) -> Site:
 
 @app.command()
 def show(site: Number, as_json: Json = False) -> None:
-    """Print every rule in force at a site and how long rows are kept, and where each value is from."""
+    """Print every rule in force at a site and how long rows are kept, and where each value is from; and recordings."""
     found = _site(site)
     values: dict[str, Any] = msgspec.to_builtins(found.policy.privacy, str_keys=True)
     kind = privacy.kind(found.policy.privacy)
     if as_json:
         rules = {name: {"value": values[name], "from": found.privacy_from[name]} for name in RULES}
         days = {name: {"value": getattr(found.retention, name), "from": found.retention_from[name]} for name in KINDS}
-        typer.echo(json.dumps({"site": site, "kind": kind, "rules": rules, "retention": days}))
+        recordings = msgspec.to_builtins(found.policy.recordings)
+        shown = {"site": site, "kind": kind, "rules": rules, "retention": days, "recordings": recordings}
+        typer.echo(json.dumps(shown))
         return
     typer.echo(f"site {site}: {kind}")
     for name in RULES:
         typer.echo(f"{name} = {json.dumps(values[name])}\t# {found.privacy_from[name]}")
     for name in KINDS:
         typer.echo(f"retention.{name} = {getattr(found.retention, name) or 0}\t# {found.retention_from[name]}")
+    for name, value in msgspec.to_builtins(found.policy.recordings).items():
+        typer.echo(f"recordings.{name} = {json.dumps(value)}")
 
 
 @app.command()

@@ -35,6 +35,10 @@ REQUESTS = 160
 WITHOUT_KAFKA = 24  # of them, so that the spool holds some
 PATIENCE = 120.0  # seconds until all is stored
 ROLES = ("kafka", "front", "collector", "worker")
+RECORDINGS = """
+[recordings]
+enabled = true
+"""
 NO_RULES = """
 [privacy]
 preset = "matomo-default"
@@ -114,9 +118,8 @@ def scan(folder: Path, seed: int, say: Callable[[str], None], *, rules: bool) ->
         folder / "state", events_partitions=2, collector_proxies="127.0.0.1", collector_seal=rules, upkeep_seconds=5.0
     )
     add(settings.sites, name="Shop", domains=(HOST,), number=SITE)
-    if not rules:
-        with (settings.sites / f"{SITE}.toml").open("a") as file:
-            file.write(NO_RULES)
+    with (settings.sites / f"{SITE}.toml").open("a") as file:
+        file.write(RECORDINGS if rules else RECORDINGS + NO_RULES)
     maker = Maker(seed)
     planned = list(requests(maker, REQUESTS))
     searcher = Searcher(maker.marks)
@@ -134,7 +137,7 @@ def scan(folder: Path, seed: int, say: Callable[[str], None], *, rules: bool) ->
             stack.start_part("kafka")
             say(f"{len(planned)} requests with {len(maker.marks)} marks, {answered} answered 2xx")
             sql = database(stack)
-            _settle(stack, sql)
+            _settle(stack, sql, sum(payload.startswith(b"POST /recordings") for payload in planned))
             _disturb(sql)
             _topics(stack.settings, searcher)
             _tables(sql, searcher)
@@ -176,13 +179,15 @@ def _send(place: tuple[str, int], payload: bytes) -> bool:
     return answer[9:10] == b"2"
 
 
-def _settle(stack: Stack, sql: Sql) -> None:
+def _settle(stack: Stack, sql: Sql, recordings: int) -> None:
     lag = Lag(stack.settings.kafka, stack.settings.topic(EVENTS_RAW), sql)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         spooled = any(stack.settings.spool.glob("*/*.segment"))
         try:
-            if lag() == 0 and not spooled and sql.numbers("SELECT count() FROM packets")[0]:
+            (packets,) = sql.numbers("SELECT count() FROM packets")
+            (recorded,) = sql.numbers("SELECT count() FROM recordings FINAL")
+            if lag() == 0 and not spooled and packets and recorded == recordings:
                 return
         except SqlError:
             pass

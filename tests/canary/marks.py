@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -97,10 +98,19 @@ KINDS: dict[str, Callable[[Random], tuple[str, str]]] = {
 
 
 def forms(text: str) -> Iterator[bytes]:
-    """As it is, percent-encoded once and twice, in upper and lower case, in base64 wherever it begins in it."""
+    """As it is, as in JSON, percent-encoded once and twice, in upper and lower case, in base64 wherever it begins in it."""
     for one in {text, text.upper(), text.lower()}:
         yield one.encode()
-    for quoted in {quote(text, safe=""), quote(text), quote_plus(text), quote(text).lower()}:
+        yield json.dumps(one)[1:-1].encode()
+    escaped = json.dumps(text)[1:-1]
+    for quoted in {
+        quote(escaped, safe=""),
+        quote_plus(escaped),
+        quote(text, safe=""),
+        quote(text),
+        quote_plus(text),
+        quote(text).lower(),
+    }:
         yield quoted.encode()
         yield quote(quoted, safe="").encode()
         yield quote(quoted).encode()

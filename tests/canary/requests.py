@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from tests.canary.marks import Maker
@@ -17,6 +18,8 @@ def requests(maker: Maker, amount: int) -> Iterator[bytes]:
     """About `amount` requests, each whole, on a connection of its own."""
     for number in range(amount):
         yield (_valid, _valid, _valid, _bulk, _valid, _post, _broken, _left_out)[number % 8](maker, number)
+        if number % 8 == 4 and number >= amount // 2:  # not among the first, which come while Kafka is away
+            yield _recording(maker, number)
 
 
 def _head(
@@ -147,3 +150,45 @@ def _left_out(maker: Maker, number: int) -> bytes:
     else:
         found |= {"ping": "1", "uid": maker.any("uid of a ping")}
     return _head(maker, "GET", "/matomo.php?" + urlencode(found, quote_via=quote), good=kind != 1)
+
+
+def _recording(maker: Maker, number: int) -> bytes:
+    """A chunk of a recording: what is masked, what is shown and holds a value, what is shown."""
+    kind = "a recording's "
+
+    def text(node: int, content: str) -> dict[str, Any]:
+        return {"type": 3, "id": node, "textContent": content}
+
+    def element(node: int, tag: str, attributes: dict[str, str], *children: dict[str, Any]) -> dict[str, Any]:
+        return {"type": 2, "id": node, "tagName": tag, "attributes": attributes, "childNodes": list(children)}
+
+    shown = element(
+        9,
+        "p",
+        {"data-matomo-unmask": ""},
+        text(10, maker.word(kind + "shown text")),
+        text(11, maker.person(kind + "shown text")),
+        element(12, "input", {"type": "password", "value": maker.any(kind + "password")}),
+    )
+    field = element(5, "input", {"value": maker.any(kind + "value"), "placeholder": maker.any(kind + "placeholder")})
+    body = element(
+        2,
+        "body",
+        {"title": maker.any(kind + "title"), "data-user": maker.any(kind + "data attribute")},
+        text(3, maker.any(kind + "text")),
+        element(4, "a", {"href": f"https://{HOST}/?sid={maker.any(kind + 'link', plain=True)}"}),
+        field,
+        element(6, "script", {}, text(7, maker.any(kind + "script"))),
+        {"type": 5, "id": 8, "textContent": maker.any(kind + "comment")},
+        shown,
+    )
+    tell: list[dict[str, Any]] = [
+        {"type": 2, "data": {"node": {"type": 0, "id": 1, "childNodes": [body]}}},
+        {"type": 3, "data": {"source": 5, "id": 5, "text": maker.any(kind + "input"), "isChecked": False}},
+        {"type": 3, "data": {"source": 0, "texts": [{"id": 3, "value": maker.any(kind + "changed text")}]}},
+        {"type": 5, "data": {"tag": "signed-in", "payload": {"who": maker.any(kind + "payload")}}},
+        {"type": 6, "data": {"plugin": "console", "payload": maker.any(kind + "console")}},
+    ]
+    events = json.dumps(tell, ensure_ascii=False).encode()
+    session = quote(maker.any(kind + "session"))
+    return _head(maker, "POST", f"/recordings?idsite={SITE}&session={session}&sequence={number}", len(events)) + events

@@ -7,7 +7,7 @@ import pytest
 from infra import migrate, topics
 from infra.service.settings import Settings
 from schemas.migrations import migrations
-from schemas.tables import EVENTS, PACKETS, REJECTS, sql_type
+from schemas.tables import EVENTS, HEATMAP, PACKETS, RECORDINGS, REJECTS, sql_type
 from schemas.videos import VIDEO_JOBS_TABLE
 
 
@@ -44,7 +44,14 @@ def test_a_changed_migration_is_refused(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("table", "schema"),
-    [("events", EVENTS), ("packets", PACKETS), ("rejects", REJECTS), ("video_jobs", VIDEO_JOBS_TABLE)],
+    [
+        ("events", EVENTS),
+        ("packets", PACKETS),
+        ("rejects", REJECTS),
+        ("recordings", RECORDINGS),
+        ("heatmap", HEATMAP),
+        ("video_jobs", VIDEO_JOBS_TABLE),
+    ],
 )
 def test_tables_have_the_columns_of_the_arrow_schemas(installation: Settings, table: str, schema: object) -> None:
     with migrate.open_database(installation) as client:

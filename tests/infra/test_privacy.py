@@ -10,6 +10,7 @@ import pytest
 
 from infra import privacy
 from schemas.privacy import PRESETS, RULES, Consent, Detector, Privacy, Values, of_preset
+from schemas.recordings import Recordings
 from schemas.sites import SitePolicy
 from tests.infra.test_cli import veilstream
 
@@ -72,6 +73,17 @@ def test_the_default_does_not_leak_and_matomos_does() -> None:
     assert "lasting-ids-without-consent" not in {finding.name for finding in privacy.check(asked)}
 
 
+def test_recordings_are_explained_as_they_are() -> None:
+    said = privacy.explain(SitePolicy())
+    assert "Recordings of sessions and heatmaps are refused." in said
+    assert not any("Heatmaps are kept" in text for text in said)
+    rules = Recordings(enabled=True, share=0.25, unmask=(".article",))
+    text = " ".join(privacy.explain(SitePolicy(recordings=rules)))
+    for part in ("Of 25 % of the sessions", "elements that are .article", "Recordings of sessions are kept until"):
+        assert part in text
+    assert "No text is shown" in " ".join(privacy.explain(SitePolicy(recordings=Recordings(enabled=True, unmask=()))))
+
+
 def test_commands(tmp_path: Path) -> None:
     (tmp_path / "default.toml").write_text("[privacy]\nmask_bytes = 3\n[retention]\nevents = 400\n")
     (tmp_path / "1.toml").write_text('[privacy]\nreferrer = "exclude_all"\n')
@@ -80,7 +92,7 @@ def test_commands(tmp_path: Path) -> None:
     rules, retention = (json.loads(shown.stdout.splitlines()[-1])[name] for name in ("rules", "retention"))
     assert retention == {
         "events": {"value": 400, "from": "default.toml"},
-        "rejects": {"value": None, "from": "unless set"},
+        **{kind: {"value": None, "from": "unless set"} for kind in ("rejects", "recordings", "heatmap")},
     }
     assert rules["mask_bytes"] == {"value": 3, "from": "default.toml"}
     assert rules["referrer"] == {"value": "exclude_all", "from": "1.toml"}

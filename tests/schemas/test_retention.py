@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from schemas.retention import Retention, RetentionError, resolve
+from schemas.retention import KINDS, Retention, RetentionError, resolve
 from schemas.sites import SitesError, load_sites
 
 
 def test_the_strongest_table_that_names_a_kind_decides() -> None:
     found, sources = resolve({"1.toml": Retention(events=400), "default.toml": Retention(events=90, rejects=30)})
     assert found == Retention(events=400, rejects=30)
-    assert sources == {"events": "1.toml", "rejects": "default.toml"}
+    assert (sources["events"], sources["rejects"]) == ("1.toml", "default.toml")
 
 
 def test_nothing_is_removed_unless_a_file_says_so_and_0_keeps_what_the_default_would_remove() -> None:
-    assert resolve({}) == (Retention(), {"events": "unless set", "rejects": "unless set"})
+    assert resolve({}) == (Retention(), dict.fromkeys(KINDS, "unless set"))
     found, sources = resolve({"1.toml": Retention(events=0), "default.toml": Retention(events=90)})
     assert (found.events, sources["events"]) == (None, "1.toml")
 

@@ -38,7 +38,8 @@ from schemas.videos import (
     new_id,
 )
 from streams import video_results
-from streams.video_results import Store, VideoResults
+from streams.storing import Store
+from streams.video_results import VideoResults
 from tests.conftest import Starter
 from tests.streams.shell.stream import count, events, eventually, packets, publish, total
 
