@@ -1,4 +1,5 @@
-"""`python -m gpu_workers.worker`: takes jobs from `video.jobs`, makes posters and storyboards and tells how it went.
+"""`python -m gpu_workers.worker`: takes jobs from the topics of the lanes, makes posters and storyboards and tells
+how it went.
 
 Start as many as there are partitions of `video.jobs`; each does one job at a time. SIGTERM lets the job under way come
 to its end for `video_drain_seconds`, then returns it to the group.
@@ -18,6 +19,7 @@ from gpu_workers import admission, metrics
 from gpu_workers.leases import Leases
 from gpu_workers.nvml import Nvml
 from gpu_workers.reports import Reporter
+from gpu_workers.retries import Retries
 from gpu_workers.xid import Fault, Watch, Xid
 from infra.service.health import AdminServer, Health
 from infra.service.logs import configure, describe, logger
@@ -125,7 +127,8 @@ def work(settings: Settings) -> None:
     gpus = Gpus(settings)
     leases = Leases(settings, worker, reporter, stop, Outbound(settings), gpus.device)
     gpus.watch(leases)
-    health = Health(live=leases.progress.check, ready=lambda: leases.problem)
+    retries = Retries(settings, reporter)
+    health = Health(live=lambda: leases.progress.check() or retries.progress.check(), ready=lambda: leases.problem)
     with AdminServer(settings.host, settings.video_worker_admin_port, health):
 
         def begin() -> None:
@@ -135,10 +138,12 @@ def work(settings: Settings) -> None:
         on_stop(begin, deadline=settings.video_drain_seconds + MARGIN)
         heartbeat = Heartbeat(worker, leases, reporter, stop)
         heartbeat.start()
+        retries.start()
         log.info("started", worker=worker)
         try:
             leases.run()
         finally:
+            retries.end(3.0)
             heartbeat.end()
             gpus.end()
             reporter.close(2.0)

@@ -95,7 +95,7 @@ class Intake:
             except Problem:
                 self._tickets.forget(ticket)
                 raise
-            job = Job(ticket.job, site, origin, ticket.queued_ms, asked.outputs)
+            job = Job(ticket.job, site, origin, ticket.queued_ms, asked.outputs, asked.lane)
             self._keep(job, asked, upload)
             self._jobs.put(job)
         except NotTaken as error:
