@@ -25,7 +25,7 @@ from infra.service.logs import describe, logger
 from infra.service.settings import Settings
 from schemas import attempts
 from schemas.attempts import Attempts
-from schemas.topics import VIDEO_JOBS, VIDEO_JOBS_BATCH
+from schemas.topics import VIDEO_GROUP, VIDEO_JOBS, VIDEO_JOBS_BATCH
 from schemas.videos import Priority
 
 log = logger(__name__)
@@ -40,11 +40,6 @@ LANES = {Priority.INTERACTIVE: VIDEO_JOBS, Priority.BATCH: VIDEO_JOBS_BATCH}
 
 class GivenUp(Exception):
     """The lease is not ours any more, or the worker stops; the job will be done again."""
-
-
-def group(settings: Settings) -> str:
-    """The consumer group of the media workers."""
-    return settings.topic("veilstream.videos")
 
 
 class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -84,7 +79,7 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer = KafkaConsumer(
                     bootstrap_servers=self._settings.kafka.split(","),
                     client_id=self._worker,
-                    group_id=group(self._settings),
+                    group_id=self._settings.topic(VIDEO_GROUP),
                     auto_offset_reset="earliest",
                     enable_auto_commit=False,
                     allow_auto_create_topics=False,

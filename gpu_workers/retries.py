@@ -25,7 +25,7 @@ from infra.service.health import Progress
 from infra.service.logs import describe, logger
 from infra.service.settings import Settings
 from schemas.attempts import carried
-from schemas.topics import VIDEO_RETRIES
+from schemas.topics import VIDEO_RETRIES, VIDEO_RETRIES_GROUP
 from schemas.videos import LANE_HEADER, Priority
 
 log = logger(__name__)
@@ -38,11 +38,6 @@ ACKNOWLEDGED = 5.0  # seconds
 def waiting_topic(failed: int) -> str:
     """Where a job waits after so many failures, at least one."""
     return VIDEO_RETRIES[min(failed, len(VIDEO_RETRIES)) - 1]
-
-
-def group(settings: Settings) -> str:
-    """The consumer group of those who hand waiting jobs on."""
-    return settings.topic("veilstream.video-retries")
 
 
 class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -95,7 +90,7 @@ class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = KafkaConsumer(
             bootstrap_servers=self._settings.kafka.split(","),
             client_id="veilstream-video-retries",
-            group_id=group(self._settings),
+            group_id=self._settings.topic(VIDEO_RETRIES_GROUP),
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             allow_auto_create_topics=False,

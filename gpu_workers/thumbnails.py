@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -71,7 +72,8 @@ def make(task: Task) -> Made:
                     continue  # a file with holes, or a decoder with errors
                 folder = Folder(Path(task.root), task.name)
                 outputs = tuple(output for taker in wanted for output in taker.write(folder, video))
-                return Made(video.source, outputs, round(time.monotonic() - began, 3), engine)
+                found = msgspec.structs.replace(video.source, bytes=os.fstat(file).st_size)
+                return Made(found, outputs, round(time.monotonic() - began, 3), engine)
     except MemoryError as error:
         raise Failure(Reason.MEMORY_LIMIT, "there is not enough memory for it") from error
     raise AssertionError("the last engine either makes the outputs or raises")

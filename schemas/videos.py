@@ -111,7 +111,8 @@ Origin = InFolder | Uploaded | Fetched
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The record on the topic of its lane; its key is the id, its header SITE_HEADER the site's number, also for those
-    who cannot read the rest. What earlier attempts have left is in a header too (`schemas.attempts`)."""
+    who cannot read the rest. What earlier attempts have left is in a header too (`schemas.attempts`). `bytes`: of the
+    source, 0 where they were not known when it was asked for."""
 
     id: str
     site: Annotated[int, msgspec.Meta(ge=0)]
@@ -119,11 +120,13 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queued_ms: int
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
     priority: Priority = Priority.INTERACTIVE
+    bytes: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
     """The video as it lies in the file: size in its own pixels, before it is turned. `rotation`: degrees
-    counter-clockwise by which a player turns it, as ffprobe tells them; `duration`: 0 when it is not known."""
+    counter-clockwise by which a player turns it, as ffprobe tells them; `duration`: 0 when it is not known; `bytes`: of
+    the file, 0 from workers of the time before."""
 
     width: int
     height: int
@@ -131,6 +134,7 @@ class Source(msgspec.Struct, frozen=True):
     rotation: int
     codec: str
     pixel_format: str
+    bytes: int = 0
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -258,6 +262,7 @@ VIDEO_JOBS_TABLE = pa.schema(
         ("output_about", pa.list_(TEXT)),
         ("priority", LOW),
         ("due_at", MOMENT),
+        ("source_bytes", pa.uint64()),
     ]
 )
 

@@ -49,6 +49,7 @@ def job_row(value: bytes) -> dict[str, Any]:
         "output_about": [msgspec.json.encode(output.about).decode() for output in result.outputs],
         "priority": result.priority.value if result.priority else "",
         "due_at": _moment(result.due_ms),
+        "source_bytes": source.bytes if source else 0,
     }
 
 

@@ -32,7 +32,7 @@ COLUMNS = (
     *("job", "site_id", "state", "attempt", "queued_at", "at", "engine", "seconds", "reason", "detail"),
     *("source_width", "source_height", "source_duration", "source_rotation", "source_codec", "source_pixel_format"),
     *("output_kind", "output_path", "output_width", "output_height", "output_time"),
-    *("output_about", "priority", "due_at"),
+    *("output_about", "priority", "due_at", "source_bytes"),
 )
 CURRENT = (
     f"SELECT {', '.join(COLUMNS)} FROM video_jobs FINAL WHERE %s ORDER BY job DESC, {CURRENT_FIRST} LIMIT 1 BY job"
@@ -43,6 +43,7 @@ PAGE = (
     % "(length({sites:Array(UInt32)}) = 0 OR site_id IN {sites:Array(UInt32)}) AND job < {before:String}"
 )
 STORED = "SELECT DISTINCT job FROM video_jobs WHERE job IN {jobs:Array(String)}"
+SOURCE = ("width", "height", "duration", "rotation", "codec", "pixel_format", "bytes")
 AFTER_ALL = "~"  # sorts after every id
 decode_about = msgspec.json.Decoder(About).decode
 LISTED = (State.QUEUED, State.RUNNING, State.WAITING, State.FAILED, State.DONE)
@@ -153,11 +154,7 @@ def _described(row: Mapping[str, Any]) -> Video:
         reason=Reason(row["reason"]) if row["reason"] else UNSET,
         detail=row["detail"] if row["reason"] else UNSET,
         engine=Engine(row["engine"]) if row["engine"] else UNSET,
-        source=Source(
-            *(row[f"source_{name}"] for name in ("width", "height", "duration", "rotation", "codec", "pixel_format"))
-        )
-        if row["engine"]
-        else UNSET,
+        source=Source(*(row[f"source_{name}"] for name in SOURCE)) if row["engine"] else UNSET,
         priority=Priority(row["priority"] or Priority.INTERACTIVE),  # rows of the time before have none
         retry_at=moment(row["due_at"]) if state is State.WAITING else UNSET,
     )

@@ -14,12 +14,11 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from gpu_workers.lanes import group
 from gpu_workers.leases import LOST
 from infra import topics
 from infra.service.settings import Settings
 from infra.service.storage import storage
-from schemas.topics import VIDEO_DEAD, VIDEO_JOBS
+from schemas.topics import VIDEO_DEAD, VIDEO_GROUP, VIDEO_JOBS
 from schemas.videos import (
     RECORD,
     SITE_HEADER,
@@ -96,9 +95,9 @@ def offsets(settings: Settings) -> dict[int, int]:
     admin: Any = KafkaAdminClient(bootstrap_servers=settings.kafka.split(","))
     topic = settings.topic(VIDEO_JOBS)
     try:
-        found = admin.list_group_offsets(group(settings))
-        if group(settings) in found:
-            found = found[group(settings)]
+        found = admin.list_group_offsets(settings.topic(VIDEO_GROUP))
+        if settings.topic(VIDEO_GROUP) in found:
+            found = found[settings.topic(VIDEO_GROUP)]
         return {tp.partition: committed.offset for tp, committed in found.items() if tp.topic == topic}
     finally:
         admin.close()
