@@ -5,7 +5,8 @@ The order, which the code keeps:
    has waited for another attempt, only the record that was the first to be taken counts: it may come twice.
 2. Say in the group's offsets that attempt n at this record has begun: the record's own offset is committed with
    `attempt=n` as its metadata. So a worker that dies takes its attempt with it, and a job that kills every worker ends.
-3. Tell `running`, do the work in the decoder's process, write the outputs whole, then the file that says so.
+3. Tell `running`, and every second or so how far it is; do the work in the decoder's process, write the outputs whole,
+   then the file that says so.
 4. Tell `done` and wait for the broker's acknowledgement. Where the attempt failed in a way that may pass, say so in the
    group's offsets, put the job on a topic of waiting ones (`gpu_workers.retries`) and tell `waiting`: no other job
    waits with it. Where the decoder crashed, the next attempt takes the command line; a job that fails there too is
@@ -36,6 +37,7 @@ from gpu_workers import metrics, outcomes
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import limits_of
 from gpu_workers.lanes import ACKNOWLEDGED, POLL, GivenUp, Lanes
+from gpu_workers.progress import Progress as JobProgress
 from gpu_workers.reports import Reporter
 from gpu_workers.retries import waiting_topic
 from gpu_workers.sources import destination, source
@@ -104,6 +106,7 @@ class Leases:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._decoder = Decoder(settings.video_memory_bytes, on_gpu=device is not None)
         self._stopping_since = 0.0
+        self._seen: JobProgress | None = None  # of the job under way
         self.progress = Progress("the job loop", 60.0)
         self._lanes = Lanes(settings, worker, stop, self.progress)
         self.done = 0
@@ -243,7 +246,7 @@ class Leases:
         self._tell(self._result(job, State.RUNNING, now.begun))
         began = time.monotonic()
         try:
-            made = self._work(job, place, record.offset, before, now.engine)
+            made = self._work(job, place, record.offset, before, now)
             seconds = round(time.monotonic() - began, 3)
             result = self._result(
                 job,
@@ -301,9 +304,11 @@ class Leases:
             self._lanes.unanswered()
         return result
 
-    def _work(self, job: Job, place: TopicPartition, offset: int, before: Attempts, engine: Engine | None) -> Made:
+    def _work(self, job: Job, place: TopicPartition, offset: int, before: Attempts, now: Attempts) -> Made:
         cancel = threading.Event()
-        future = self._thread.submit(self._make, job, cancel, engine)
+        self._see(None)
+        future = self._thread.submit(self._make, job, cancel, now.engine)
+        told = 0.0
         try:
             looked = time.monotonic()
             while not future.done():
@@ -312,6 +317,11 @@ class Leases:
                 if time.monotonic() - looked > DELETED_LOOK:
                     self._not_deleted(job)
                     looked = time.monotonic()
+                if (seen := self._seen) is not None and seen.share > told:
+                    told = seen.share  # it never sinks, also where another engine begins anew
+                    self._reporter.tell(
+                        self._result(job, State.RUNNING, now.begun, progress=seen.share, making=seen.making)
+                    )
                 _wait(future, POLL)
         except (GivenUp, Deleted) as why:
             cancel.set()
@@ -337,9 +347,13 @@ class Leases:
                 engine=engine,
                 device=self.device,
             )
-            made = self._decoder.run(task, self._settings.video_job_seconds, cancel)
+            made = self._decoder.run(task, self._settings.video_job_seconds, cancel, self._see)
             keep(made.outputs)
             return made
+
+    def _see(self, progress: JobProgress | None) -> None:
+        """Called in the decoder's thread."""
+        self._seen = progress
 
     def _drained(self) -> None:
         """Raises GivenUp once a worker that stops has waited long enough for its job."""

@@ -34,6 +34,13 @@ class Reporter:
         """Sends a result and waits up to `seconds`; whether it was acknowledged. A False leaves it unknown."""
         return self.send(VIDEO_RESULTS, encode(result), result.job.encode(), [], seconds)
 
+    def tell(self, result: Result) -> None:
+        """Sends a result and forgets it: what follows tells more. It may come after a later one."""
+        try:
+            self._open().send(self._topic(VIDEO_RESULTS), value=encode(result), key=result.job.encode())
+        except (KafkaError, OSError, AssertionError) as error:
+            log.debug("progress_not_sent", error=type(error).__name__)
+
     def bury(self, letter: DeadLetter, seconds: float) -> bool:
         """Sends a dead letter and waits up to `seconds`; whether it was acknowledged."""
         return self.send(VIDEO_DEAD, encode(letter), letter.job.id.encode(), [], seconds)

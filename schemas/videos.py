@@ -142,7 +142,8 @@ class Result(msgspec.Struct, frozen=True):
 
     `detail` says in our own words, never in the input's, what `reason` alone does not. `seconds` is the work's time.
     `site`: 0 where the job could not be read. `due_ms`: when the next attempt may begin, of a job that waits for one.
-    `priority`: None where it is not known to who tells it.
+    `priority`: None where it is not known to who tells it. `progress`: the share of the presentation time that a job
+    which is running has decoded, 0 to 1, and `making` the kind of output it is at; each is told as `running` again.
     """
 
     job: str
@@ -160,6 +161,8 @@ class Result(msgspec.Struct, frozen=True):
     site: int = 0
     priority: Priority | None = None
     due_ms: int = 0
+    progress: float = 0.0
+    making: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -263,6 +266,8 @@ VIDEO_JOBS_TABLE = pa.schema(
         ("priority", LOW),
         ("due_at", MOMENT),
         ("source_bytes", pa.uint64()),
+        ("progress", pa.float64()),
+        ("making", LOW),
     ]
 )
 

@@ -50,6 +50,8 @@ def job_row(value: bytes) -> dict[str, Any]:
         "priority": result.priority.value if result.priority else "",
         "due_at": _moment(result.due_ms),
         "source_bytes": source.bytes if source else 0,
+        "progress": result.progress,
+        "making": result.making,
     }
 
 

@@ -168,8 +168,10 @@ class Told:
                         self.statuses.append(decode_status(record.value))
 
     def of(self, job: str) -> list[str]:
-        """The states of a job in the order in which they were told, as "running 1"."""
-        return [f"{result.state} {result.attempt}" for result in self.results if result.job == job]
+        """The states of a job in the order in which they were told, as "running 1"; how far it was is left out."""
+        return [
+            f"{result.state} {result.attempt}" for result in self.results if result.job == job and not result.progress
+        ]
 
     def last(self, job: str) -> Result:
         """What was told last of a job."""

@@ -44,6 +44,7 @@ class File(msgspec.Struct, frozen=True):
 
 class Video(msgspec.Struct, frozen=True):
     """A job. `attempt` counts from 1, 0 while queued; `at` is when `state` began; `seconds` is the work's time.
+    `progress` is the share of the video that has been decoded, 0 to 1, `making` the kind of output that is worked on.
     A job that is `waiting` has failed in a way that may pass, for `reason`, and is tried again at `retry_at`."""
 
     id: Id
@@ -60,6 +61,8 @@ class Video(msgspec.Struct, frozen=True):
     source: Source | UnsetType = UNSET
     priority: Priority = Priority.INTERACTIVE
     retry_at: Moment | UnsetType = UNSET
+    progress: Annotated[float, msgspec.Meta(ge=0, le=1)] | UnsetType = UNSET
+    making: str | UnsetType = UNSET
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -114,6 +117,7 @@ def video_of(result: Result) -> Video:
         engine=result.engine if result.engine is not None else UNSET,
         source=result.source if result.source is not None else UNSET,
         priority=result.priority or Priority.INTERACTIVE,
+        progress=UNSET if failed else 1.0,
     )
 
 

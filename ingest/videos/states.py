@@ -32,7 +32,7 @@ COLUMNS = (
     *("job", "site_id", "state", "attempt", "queued_at", "at", "engine", "seconds", "reason", "detail"),
     *("source_width", "source_height", "source_duration", "source_rotation", "source_codec", "source_pixel_format"),
     *("output_kind", "output_path", "output_width", "output_height", "output_time"),
-    *("output_about", "priority", "due_at", "source_bytes"),
+    *("output_about", "priority", "due_at", "source_bytes", "progress", "making"),
 )
 CURRENT = (
     f"SELECT {', '.join(COLUMNS)} FROM video_jobs FINAL WHERE %s ORDER BY job DESC, {CURRENT_FIRST} LIMIT 1 BY job"
@@ -157,4 +157,6 @@ def _described(row: Mapping[str, Any]) -> Video:
         source=Source(*(row[f"source_{name}"] for name in SOURCE)) if row["engine"] else UNSET,
         priority=Priority(row["priority"] or Priority.INTERACTIVE),  # rows of the time before have none
         retry_at=moment(row["due_at"]) if state is State.WAITING else UNSET,
+        progress=row["progress"] if state is State.RUNNING else 1.0 if state is State.DONE else UNSET,
+        making=row["making"] if state is State.RUNNING and row["making"] else UNSET,
     )

@@ -7,6 +7,7 @@ import time
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from infra.migrate import open_database
 from infra.service.settings import Settings
 from schemas.topics import VIDEO_JOBS, VIDEO_JOBS_BATCH, VIDEO_RESULTS
 from schemas.videos import Job, Priority, Reason, Result, State, decode_job, encode
@@ -79,4 +80,21 @@ def test_a_job_goes_to_its_lane_and_its_way_is_told(
     assert [video["id"] for video in api.list("?state=waiting").body["videos"]] == [patient]
     tell(installation, msgspec.structs.replace(running, attempt=2))
     eventually(lambda: api.get(patient).body["state"] == "running", "it is tried again")
-    assert "retry_at" not in api.get(patient).body
+    told = api.get(patient).body
+    assert "retry_at" not in told
+    assert (told["progress"], "making" in told) == (0.0, False)
+
+    # How far it is takes one row, and never the place of its end, whenever it comes.
+    again = msgspec.structs.replace(running, attempt=2)
+    shares = [msgspec.structs.replace(again, at_ms=now + n, progress=n / 10, making="storyboard") for n in range(1, 10)]
+    tell(installation, *shares)
+    eventually(lambda: api.get(patient).body["progress"] == 0.9, "it goes on")
+    assert api.get(patient).body["making"] == "storyboard"
+    tell(installation, msgspec.structs.replace(again, state=State.FAILED, at_ms=now, reason=Reason.DAMAGED), *shares)
+    eventually(lambda: api.get(patient).body["state"] == "failed", "it has ended")
+    assert "progress" not in api.get(patient).body
+    with open_database(installation) as client:
+        rows = client.query(
+            "SELECT toString(state), attempt, progress FROM video_jobs FINAL WHERE attempt = 2 ORDER BY 1"
+        )
+        assert rows.result_rows == [("failed", 2, 0.0), ("running", 2, 0.9)]
