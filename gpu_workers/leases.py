@@ -33,7 +33,7 @@ from typing import Any
 import msgspec
 from kafka.structs import TopicPartition
 
-from gpu_workers import metrics, outcomes
+from gpu_workers import metrics, outcomes, router
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import limits_of
 from gpu_workers.lanes import ACKNOWLEDGED, POLL, GivenUp, Lanes
@@ -93,9 +93,11 @@ class Leases:
         stop: threading.Event,
         outbound: Outbound,
         device: int | None = None,
+        costs: router.Table = router.DEFAULT,
     ) -> None:
         self._settings = settings
         self.device = device  # number of the GPU that jobs may use; None: none, from the next job on
+        self._costs = costs
         self._worker = worker
         self._reporter = reporter
         self._outbound = outbound
@@ -346,6 +348,7 @@ class Leases:
                 limits=self._limits,
                 engine=engine,
                 device=self.device,
+                costs=self._costs,
             )
             made = self._decoder.run(task, self._settings.video_job_seconds, cancel, self._see)
             keep(made.outputs)

@@ -42,6 +42,7 @@ class Task(msgspec.Struct, frozen=True):
     limits: Limits
     engine: Engine | None = None
     device: int | None = None  # number of an admitted CUDA device
+    costs: router.Table = router.DEFAULT
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -92,7 +93,7 @@ def _engines(task: Task, video: Video) -> Sequence[Engine]:
     if task.device is None or not task.outputs:
         return [Engine.CPU]
     moments = sorted({moment for taker in takers(task.outputs, video) for moment in taker.times})
-    first = router.cheapest(router.work(video, moments))
+    first = router.cheapest(router.work(video, moments), task.costs)
     return [first] if first is Engine.CPU else [first, Engine.CPU]
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from gpu_workers import admission, metrics
+from gpu_workers import admission, metrics, router
 from gpu_workers.leases import Leases
 from gpu_workers.nvml import Nvml
 from gpu_workers.reports import Reporter
@@ -118,14 +118,29 @@ class Gpus:
         self._nvml.close()
 
 
-def work(settings: Settings) -> None:
+def table(settings: Settings) -> router.Table:
+    """What the router decides by: the table that was measured, where there is one. Raises TableError."""
+    path = settings.video_router_table or settings.router_table
+    try:
+        found = router.load(path)
+    except FileNotFoundError:
+        if settings.video_router_table is not None:
+            raise router.TableError(
+                f"{path}: there is no such table of the router; `veilstream bench crossover --table {path}` makes it"
+            ) from None
+        found = router.DEFAULT
+    log.info("router_table", device=found.device, measured=found.measured, costs=len(found.costs))
+    return found
+
+
+def work(settings: Settings, costs: router.Table) -> None:
     """Runs until told to stop."""
     stop = threading.Event()
     sweep(settings.video_scratch)
     worker = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     reporter = Reporter(settings, worker)
     gpus = Gpus(settings)
-    leases = Leases(settings, worker, reporter, stop, Outbound(settings), gpus.device)
+    leases = Leases(settings, worker, reporter, stop, Outbound(settings), gpus.device, costs)
     gpus.watch(leases)
     retries = Retries(settings, reporter)
     health = Health(live=lambda: leases.progress.check() or retries.progress.check(), ready=lambda: leases.problem)
@@ -157,7 +172,8 @@ def main() -> int:
         for folder in (settings.videos, settings.thumbnails):
             folder.mkdir(parents=True, exist_ok=True)
         storage(settings).private.check()
-    except SettingsError as error:
+        costs = table(settings)
+    except (SettingsError, router.TableError) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
@@ -165,7 +181,7 @@ def main() -> int:
         return 2
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # an error with every try while the broker is away
     try:
-        work(settings)
+        work(settings, costs)
     except Exception as error:
         log.error("leaving", **describe(error))
         sys.stderr.flush()

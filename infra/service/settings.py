@@ -223,6 +223,11 @@ class Settings(BaseSettings):
     video_gpu: int | None = Field(
         None, ge=0, description="number of the GPU that this media worker may use; default: the first that is good"
     )
+    video_router_table: Path | None = Field(
+        None,
+        description="file of what the engines cost, as `bench crossover` writes it; default: router.json in the state "
+        "folder where that is, else figures that come with the program",
+    )
     video_keep_uploads: bool = Field(False, description="keep what was uploaded once its job has ended")
     video_attempts: int = Field(4, ge=1, le=100, description="attempts at a video before it counts as failed")
     video_retry_seconds: str = Field(
@@ -367,6 +372,11 @@ class Settings(BaseSettings):
     def webhook_secrets(self) -> Path:
         """Folder of the sites' webhook secrets."""
         return self.webhook_secrets_dir or self.state / "webhooks.d"
+
+    @property
+    def router_table(self) -> Path:
+        """Where what the engines cost is written, and read where no other file is named."""
+        return self.state / "router.json"
 
     @property
     def video_private(self) -> Path:
