@@ -1,8 +1,8 @@
 """`python -m gpu_workers.decoder`: the process that touches hostile input, one task after another.
 
 It is started by `gpu_workers.supervisor`, knows no password and no address, and reads tasks as JSON lines from standard
-input; its answers are JSON lines on standard output. It lives under limits of memory, CPU time and file size, and dies
-with its parent. When it dies itself, one task failed and nothing else.
+input; its answers, and how far it is, are JSON lines on standard output. It lives under limits of memory, CPU time and
+file size, and dies with its parent. When it dies itself, one task failed and nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from gpu_workers.failures import Failure
+from gpu_workers.progress import Tell
 from gpu_workers.thumbnails import Made, Task, make
 from infra.service.logs import describe
 from schemas.videos import Reason
@@ -34,7 +35,7 @@ class Request(msgspec.Struct, frozen=True):
     cpu_seconds: float
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
     """Either `made` or a reason; `tail` as in Failure. `trace` says where an error that was not foreseen came from,
     without its message."""
 
@@ -51,13 +52,13 @@ class Ready(msgspec.Struct, frozen=True):
     pid: int
 
 
-def answer(request: Request) -> Answer:
-    """Does a task; whatever goes wrong is an answer."""
+def answer(request: Request, tell: Tell) -> Answer:
+    """Does a task and tells how far it is; whatever goes wrong is an answer."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime + request.cpu_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
     try:
-        return Answer(made=make(request.task))
+        return Answer(made=make(request.task, tell))
     except Failure as failure:
         return Answer(reason=failure.reason, detail=failure.detail, tail=failure.tail)
     except MemoryError:
@@ -94,7 +95,7 @@ def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
     decode = msgspec.json.Decoder(Request).decode
     say(Ready(os.getpid()))
     for line in tasks:
-        say(answer(decode(line)))
+        say(answer(decode(line), say))
         gc.collect()
 
 

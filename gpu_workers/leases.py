@@ -1,13 +1,17 @@
-"""The job loop: a job is a lease on one record of `video.jobs`, held for as long as the work takes.
+"""The job loop: a job is a lease on one record of its lane's topic, held for as long as the work takes.
 
 The order, which the code keeps:
-1. Take one record; all partitions are paused, and polling goes on, so that the group does not take the worker for dead.
+1. Take one record of the lane whose turn it is, and stay in the group meanwhile (`gpu_workers.lanes`). Of a job that
+   has waited for another attempt, only the record that was the first to be taken counts: it may come twice.
 2. Say in the group's offsets that attempt n at this record has begun: the record's own offset is committed with
    `attempt=n` as its metadata. So a worker that dies takes its attempt with it, and a job that kills every worker ends.
-3. Tell `running`, do the work in the decoder's process, write the outputs whole, then the file that says so. Where the
-   decoder crashed, the next attempt takes the command line; a job that fails there too is quarantined: no third one.
-   A job that has failed goes to `video.dead`, with the reason, the engine and ffmpeg's last words.
-4. Tell `done` or `failed` and wait for the broker's acknowledgement.
+3. Tell `running`, and every second or so how far it is; do the work in the decoder's process, write the outputs whole,
+   then the file that says so.
+4. Tell `done` and wait for the broker's acknowledgement. Where the attempt failed in a way that may pass, say so in the
+   group's offsets, put the job on a topic of waiting ones (`gpu_workers.retries`) and tell `waiting`: no other job
+   waits with it. Where the decoder crashed, the next attempt takes the command line; a job that fails there too is
+   quarantined: no third one. What else has failed, or failed too often, goes to `video.dead`, with the reason, the
+   engine and ffmpeg's last words, and is told as `failed`.
 5. Commit the next offset.
 Whatever is cut off between two steps is done again under the same names: at least once, with the same outcome. A job
 whose outputs are complete is not done again but told again. A job that was deleted is cut off; as the API removes
@@ -16,28 +20,26 @@ outputs after it has marked the job, and the worker looks for the mark after its
 When a partition goes to another worker, its job is cut off and left to that worker; as a group that rebalances takes no
 commit, the attempt cannot be taken back. When the worker is told to stop, a job may go on for a while, then it is cut
 off too, and that attempt does not count. So attempts that fail are few (`video_attempts`), and those that merely came
-to no end may be LOST times as many.
+to no end may be LOST times as many; these begin anew at once.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
-from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
+from kafka.structs import TopicPartition
 
-from gpu_workers import metrics, outcomes
+from gpu_workers import metrics, outcomes, router
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import limits_of
+from gpu_workers.lanes import ACKNOWLEDGED, POLL, GivenUp, Lanes
+from gpu_workers.progress import Progress as JobProgress
 from gpu_workers.reports import Reporter
+from gpu_workers.retries import waiting_topic
 from gpu_workers.sources import destination, source
 from gpu_workers.supervisor import Cancelled, Decoder
 from gpu_workers.thumbnails import Made, Task
@@ -46,8 +48,9 @@ from infra.service.logs import describe, logger
 from infra.service.outbound import Outbound
 from infra.service.settings import Settings
 from infra.service.storage import storage
-from schemas.topics import VIDEO_JOBS
+from schemas.attempts import Attempts, carried, carrying, delay
 from schemas.videos import (
+    LANE_HEADER,
     RETRIED,
     DeadLetter,
     Engine,
@@ -55,6 +58,7 @@ from schemas.videos import (
     Reason,
     Result,
     State,
+    attempt_key,
     decode_job,
     deleted_key,
     is_id,
@@ -66,32 +70,16 @@ from schemas.videos import (
 
 log = logger(__name__)
 
-SESSION_MS, HEARTBEAT_MS = 6_000, 500
-POLL = 0.5  # seconds; while a job runs, between two polls
-REJOIN = 5.0  # seconds that one wait for the end of a rebalance takes
-ACKNOWLEDGED = 2.0  # seconds that one wait for the broker takes, between two polls
-BACK_OFF = (1.0, 5.0, 15.0)  # seconds before the second, third, ... attempt
-KAFKA_AGAIN = 1.0  # seconds before a call of Kafka that failed is tried again
 DELETED_LOOK = 2.0  # seconds between looks at whether the job under way was deleted
-ATTEMPT = "attempt="
 QUARANTINE = Engine.CPU_CLI  # for a job at which the decoder has crashed
 LOST = 3  # attempts without an end that a job may have, for each of `video_attempts`
-
-
-class GivenUp(Exception):
-    """The lease is not ours any more, or the worker stops; the job will be done again."""
 
 
 class Deleted(Exception):
     """The job was deleted; nothing of it is to be left."""
 
 
-def group(settings: Settings) -> str:
-    """The consumer group of the media workers."""
-    return settings.topic("veilstream.videos")
-
-
-class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
+class Leases:
     """Runs in one thread, which calls `run`; its attributes may be read by others.
 
     `done`, `failed`: jobs ended since the start. `working_since`: monotonic time, 0 without a job.
@@ -105,9 +93,11 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         stop: threading.Event,
         outbound: Outbound,
         device: int | None = None,
+        costs: router.Table = router.DEFAULT,
     ) -> None:
         self._settings = settings
         self.device = device  # number of the GPU that jobs may use; None: none, from the next job on
+        self._costs = costs
         self._worker = worker
         self._reporter = reporter
         self._outbound = outbound
@@ -117,176 +107,99 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         # The decoder is started by this thread, which lives as long as it shall.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._decoder = Decoder(settings.video_memory_bytes, on_gpu=device is not None)
-        self._consumer: Any = None
-        self._fresh: set[TopicPartition] = set()
-        self._held: TopicPartition | None = None
-        self._lost = threading.Event()
         self._stopping_since = 0.0
+        self._seen: JobProgress | None = None  # of the job under way
         self.progress = Progress("the job loop", 60.0)
-        self.problem = "starting"  # why no job can be taken; "" when one can
+        self._lanes = Lanes(settings, worker, stop, self.progress)
         self.done = 0
         self.failed = 0
         self.working_since = 0.0
 
-    # The group's side; called in the consumer's own thread, so nothing here waits.
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Partitions that were not ours before."""
-        self._fresh |= set(assigned)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Partitions that go to another worker, or are lost."""
-        if self._held in set(revoked):
-            self._lost.set()
-
-    # The loop
+    @property
+    def problem(self) -> str:
+        """Why no job can be taken; "" when one can."""
+        return self._lanes.problem
 
     def run(self) -> None:
         """Takes jobs until told to stop."""
         try:
             self._thread.submit(self._decoder.start).result()
-            if not self._connect():
+            if not self._lanes.connect():
                 return
             while not self._stop.is_set():
                 self.progress.mark()
-                self._look()
-                for partition, records in self._polled(POLL).items():
-                    for record in records:
-                        self._take(partition, record)
+                if (found := self._lanes.next()) is not None:
+                    self._take(*found)
         finally:
-            self.problem = "stopping"
-            self._close()
-
-    def _connect(self) -> bool:
-        while not self._stop.is_set():
-            self.progress.mark()
-            try:
-                self._consumer = KafkaConsumer(
-                    bootstrap_servers=self._settings.kafka.split(","),
-                    client_id=self._worker,
-                    group_id=group(self._settings),
-                    auto_offset_reset="earliest",
-                    enable_auto_commit=False,
-                    allow_auto_create_topics=False,
-                    partition_assignment_strategy=(CooperativeStickyAssignor,),
-                    max_poll_records=1,
-                    session_timeout_ms=SESSION_MS,
-                    heartbeat_interval_ms=HEARTBEAT_MS,
-                    request_timeout_ms=10_000,
-                    bootstrap_timeout_ms=5_000,
-                    reconnect_backoff_max_ms=2_000,
-                    metadata_max_age_ms=30_000,
-                    metrics_enabled=False,
-                )
-                self._consumer.subscribe([self._settings.topic(VIDEO_JOBS)], listener=self)
-                return True
-            except (KafkaError, OSError) as error:
-                self.problem = "Kafka does not answer"
-                log.warning("waiting", what="kafka", **describe(error))
-                self._stop.wait(KAFKA_AGAIN)
-        return False
-
-    def _close(self) -> None:
-        if self._consumer is not None:
-            try:
-                self._consumer.close(autocommit=False, timeout_ms=3000)
-            except (KafkaError, OSError) as error:
-                log.warning("consumer_not_closed", error=type(error).__name__)
-        self._thread.submit(self._decoder.stop).result()
-        self._thread.shutdown()
-
-    def _look(self) -> None:
-        self.problem = "" if self._is_member() else "not (yet) a member of the group"
-
-    def _polled(self, seconds: float) -> dict[TopicPartition, list[Any]]:
-        try:
-            found: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=1)
-            return found
-        except (KafkaError, OSError) as error:
-            self.problem = "Kafka does not answer"
-            log.warning("waiting", what="kafka", **describe(error))
-            self._stop.wait(KAFKA_AGAIN)
-            return {}
-
-    def _keep(self) -> None:
-        """Stays in the group while a job runs: polls, and takes nothing. Raises GivenUp once the lease is lost."""
-        self.progress.mark()
-        if self._lost.is_set():
-            raise GivenUp("lost")
-        try:
-            self._poll_and_take_nothing(0.0)
-            # A poll that does not wait begins a rebalance and never sees its end: each one would join anew.
-            until = time.monotonic() + REJOIN
-            while not self._lost.is_set() and not self._is_member() and time.monotonic() < until:
-                self._poll_and_take_nothing(POLL)
-        except (KafkaError, OSError) as error:
-            log.warning("waiting", what="kafka", **describe(error))
-        if self._lost.is_set():
-            raise GivenUp("lost")
-
-    def _poll_and_take_nothing(self, seconds: float) -> None:
-        self._consumer.pause(*self._consumer.assignment())
-        for partition, records in self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=1).items():
-            # It was assigned in between; its record is read again once the job is over.
-            self._consumer.seek(partition, records[0].offset)
-            self._consumer.pause(partition)
-
-    def _is_member(self) -> bool:
-        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
+            self._lanes.close()
+            self._thread.submit(self._decoder.stop).result()
+            self._thread.shutdown()
 
     # One record
 
-    def _take(self, partition: TopicPartition, record: Any) -> None:
-        self._lost.clear()
-        self._held = partition
+    def _take(self, place: TopicPartition, record: Any) -> None:
         self.working_since = time.monotonic()
         try:
-            if partition not in self._consumer.assignment():
-                raise GivenUp("lost")
-            self._settle(partition, record)
+            self._lanes.hold(place)
+            self._settle(place, record)
         except GivenUp as why:
             metrics.returned.labels(str(why)).inc()
-            log.info("job_returned", partition=partition.partition, offset=record.offset, why=str(why))
+            log.info("job_returned", partition=place.partition, offset=record.offset, why=str(why))
         finally:
-            self._held = None
+            self._lanes.release()
             self.working_since = 0.0
-            if not self._stop.is_set():
-                self._consumer.resume(*self._consumer.paused())
 
-    def _settle(self, partition: TopicPartition, record: Any) -> None:
-        """Brings the record's job to its end, tells it and commits. Raises GivenUp."""
-        job: Job | None = None
+    def _settle(self, place: TopicPartition, record: Any) -> None:
+        """Brings the record's job to its end, or to where it waits for another attempt, tells it and commits. Raises
+        GivenUp."""
         try:
             job = decode_job(record.value or b"")
         except msgspec.DecodeError:
-            result = self._unreadable(record)
-        else:
-            attempt = self._begun(partition, record.offset)
-            try:
-                self._not_deleted(job)
-                result = outcomes.told_before(self._storage, job) or self._attempts(
-                    job, partition, record.offset, attempt
-                )
-                self._not_deleted(job)
-            except Deleted:
-                result = self._removed(job, attempt)
+            self._tell_end(self._unreadable(record))
+            self._lanes.commit(place, record.offset + 1)
+            return
+        before = carried(record.headers)
+        if before.begun and not self._is_first(job, before.begun, place, record.offset):
+            log.info("copy_of_a_job", job=job.id, partition=place.partition, offset=record.offset)
+            self._lanes.commit(place, record.offset + 1)
+            return
+        before = self._lanes.begun(place, record.offset) or msgspec.structs.replace(before, due_ms=0)
+        try:
+            self._not_deleted(job)
+            result = outcomes.told_before(self._storage, job) or self._attempt(job, place, record, before)
+            self._not_deleted(job)
+        except Deleted:
+            result = self._removed(job, before.begun)
+        self._tell_end(result)
+        self._lanes.commit(place, record.offset + 1)
         if result is not None:
-            self._tell(result)
-            self.done += result.state is State.DONE
-            self.failed += result.state is State.FAILED
-            metrics.jobs.labels(result.state, result.reason or "").inc()
-            log.info(
-                "job_ended",
-                job=result.job,
-                state=result.state,
-                reason=result.reason,
-                detail=result.detail,
-                attempt=result.attempt,
-                seconds=result.seconds,
-            )
-        self._commit(partition, record.offset + 1)
-        if job is not None:
             outcomes.forget(self._storage, job, keep_uploads=self._settings.video_keep_uploads)
+
+    def _tell_end(self, result: Result | None) -> None:
+        if result is None:
+            return
+        self._tell(result)
+        self.done += result.state is State.DONE
+        self.failed += result.state is State.FAILED
+        metrics.jobs.labels(result.state, result.reason or "").inc()
+        log.info(
+            "job_ended",
+            job=result.job,
+            state=result.state,
+            reason=result.reason,
+            detail=result.detail,
+            attempt=result.attempt,
+            seconds=result.seconds,
+        )
+
+    def _is_first(self, job: Job, attempt: int, place: TopicPartition, offset: int) -> bool:
+        """Whether this record of a job that has waited after this attempt is the one that counts."""
+        key, mine = attempt_key(job.id, attempt), f"{place.topic} {place.partition} {offset}".encode()
+        while True:
+            try:
+                return self._storage.private.create(key, mine) or self._storage.private.read(key) == mine
+            except OSError as error:
+                self._storage_away(error)
 
     def _unreadable(self, record: Any) -> Result | None:
         key = (record.key or b"").decode(errors="replace")
@@ -319,72 +232,104 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _storage_away(self, error: OSError) -> None:
         log.warning("waiting", what="storage", **describe(error))
-        self._keep()
-        self._unanswered()
+        self._lanes.keep()
+        self._lanes.unanswered()
 
-    def _attempts(self, job: Job, partition: TopicPartition, offset: int, begun: int) -> Result:
-        """Attempt after attempt until the job is done, cannot be done, or has had enough of them. `begun`: attempts
-        of workers that have not told their end."""
-        attempt, failures, seconds = begun, 0, 0.0
-        engine: Engine | None = None
-        failure = Failure(Reason.WORKER_LOST, f"none of {begun} attempts came to an end")
-        while failures < self._settings.video_attempts and begun < LOST * self._settings.video_attempts:
-            attempt += 1
-            self._commit(partition, offset, f"{ATTEMPT}{attempt}")
-            metrics.attempts.inc()
-            self._tell(self._result(job, State.RUNNING, attempt))
-            began = time.monotonic()
-            try:
-                made = self._work(job, partition, offset, attempt, engine)
-                seconds = time.monotonic() - began
-                result = self._result(
-                    job,
-                    State.DONE,
-                    attempt,
-                    engine=made.engine,
-                    seconds=round(seconds, 3),
-                    source=made.source,
-                    outputs=made.outputs,
-                )
-                outcomes.finish(self._storage, job, result)
-                return result
-            except Failure as error:
-                failure, failures, seconds = error, failures + 1, time.monotonic() - began
-                log.warning("attempt_failed", job=job.id, attempt=attempt, reason=error.reason, detail=error.detail)
-            finally:
-                metrics.job_seconds.observe(time.monotonic() - began)
-                metrics.decoder_starts.set(self._decoder.starts)
-            if engine is QUARANTINE and failure.reason in (Reason.CRASHED, Reason.UNSUPPORTED_CODEC):
-                failure = Failure(Reason.QUARANTINED, f"two engines came to grief: {failure.detail}", failure.tail)
-            if failure.reason not in RETRIED:
-                break
-            if failure.reason is Reason.CRASHED:
-                engine = QUARANTINE
-            if failures < self._settings.video_attempts:
-                self._wait(BACK_OFF[min(failures, len(BACK_OFF)) - 1])
-        result = self._result(
-            job, State.FAILED, attempt, reason=failure.reason, detail=failure.detail, seconds=round(seconds, 3)
+    def _attempt(self, job: Job, place: TopicPartition, record: Any, before: Attempts) -> Result | None:
+        """The end of a job, after one attempt more; None where it waits for another."""
+        if before.due_ms:  # a worker that is gone had decided so
+            return self._postponed(job, place, record, before, Failure(before.reason or Reason.INTERNAL_ERROR, ""))
+        if before.begun >= LOST * self._settings.video_attempts:
+            lost = Failure(Reason.WORKER_LOST, f"{before.begun - before.failed} attempts came to no end")
+            return self._dead(job, before, lost, 0.0)
+        now = Attempts(before.begun + 1, before.failed, before.engine)
+        self._lanes.commit(place, record.offset, now)
+        metrics.attempts.inc()
+        self._tell(self._result(job, State.RUNNING, now.begun))
+        began = time.monotonic()
+        try:
+            made = self._work(job, place, record.offset, before, now)
+            seconds = round(time.monotonic() - began, 3)
+            result = self._result(
+                job,
+                State.DONE,
+                now.begun,
+                engine=made.engine,
+                seconds=seconds,
+                source=made.source,
+                outputs=made.outputs,
+            )
+            outcomes.finish(self._storage, job, result)
+            return result
+        except Failure as error:
+            failure = error
+            log.warning("attempt_failed", job=job.id, attempt=now.begun, reason=failure.reason, detail=failure.detail)
+        finally:
+            metrics.job_seconds.observe(time.monotonic() - began)
+            metrics.decoder_starts.set(self._decoder.starts)
+        if now.engine is QUARANTINE and failure.reason in (Reason.CRASHED, Reason.UNSUPPORTED_CODEC):
+            failure = Failure(Reason.QUARANTINED, f"two engines came to grief: {failure.detail}", failure.tail)
+        failed = now.failed + 1
+        if failure.reason not in RETRIED or failed >= self._settings.video_attempts:
+            return self._dead(job, now, failure, round(time.monotonic() - began, 3))
+        wait = delay(failed, self._settings.video_retries)
+        engine = QUARANTINE if failure.reason is Reason.CRASHED else now.engine
+        due = int((time.time() + wait) * 1000)
+        return self._postponed(job, place, record, Attempts(now.begun, failed, engine, failure.reason, due), failure)
+
+    def _postponed(
+        self, job: Job, place: TopicPartition, record: Any, left: Attempts, failure: Failure
+    ) -> Result | None:
+        """Puts a job where it waits, perhaps twice, and tells so; None."""
+        self._lanes.commit(place, record.offset, left)
+        headers = [(name, value) for name, value in carrying(record.headers, left) if name != LANE_HEADER]
+        headers.append((LANE_HEADER, job.priority.encode()))
+        while not self._reporter.send(waiting_topic(left.failed), record.value, record.key, headers, ACKNOWLEDGED):
+            self._lanes.keep()
+            self._lanes.unanswered()
+        self._tell(
+            self._result(
+                job, State.WAITING, left.begun, reason=failure.reason, detail=failure.detail, due_ms=left.due_ms
+            )
         )
-        self._bury(DeadLetter(job, result, engine, failure.tail))
+        metrics.retried.labels(failure.reason).inc()
+        return None
+
+    def _dead(self, job: Job, left: Attempts, failure: Failure, seconds: float) -> Result:
+        """The end of a job that is not tried again: with a letter, perhaps two."""
+        result = self._result(
+            job, State.FAILED, left.begun, reason=failure.reason, detail=failure.detail, seconds=seconds
+        )
+        letter = DeadLetter(job, result, left.engine, failure.tail)
+        while not self._reporter.bury(letter, ACKNOWLEDGED):  # before it is told, so that no job fails without one
+            self._lanes.keep()
+            self._lanes.unanswered()
         return result
 
-    def _work(self, job: Job, partition: TopicPartition, offset: int, attempt: int, engine: Engine | None) -> Made:
+    def _work(self, job: Job, place: TopicPartition, offset: int, before: Attempts, now: Attempts) -> Made:
         cancel = threading.Event()
-        future = self._thread.submit(self._make, job, cancel, engine)
+        self._see(None)
+        future = self._thread.submit(self._make, job, cancel, now.engine)
+        told = 0.0
         try:
             looked = time.monotonic()
             while not future.done():
-                self._keep()
+                self._lanes.keep()
                 self._drained()
                 if time.monotonic() - looked > DELETED_LOOK:
                     self._not_deleted(job)
                     looked = time.monotonic()
+                if (seen := self._seen) is not None and seen.share > told:
+                    told = seen.share  # it never sinks, also where another engine begins anew
+                    self._reporter.tell(
+                        self._result(job, State.RUNNING, now.begun, progress=seen.share, making=seen.making)
+                    )
                 _wait(future, POLL)
         except (GivenUp, Deleted) as why:
             cancel.set()
             ended = isinstance(future.exception(), Cancelled | None)
-            if ended and isinstance(why, GivenUp) and not self._lost.is_set():
-                self._return(partition, offset, attempt)
+            if ended and isinstance(why, GivenUp) and not self._lanes.lost.is_set():
+                self._lanes.give_back(place, offset, before)
             raise
         return future.result()
 
@@ -403,20 +348,15 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
                 limits=self._limits,
                 engine=engine,
                 device=self.device,
+                costs=self._costs,
             )
-            made = self._decoder.run(task, self._settings.video_job_seconds, cancel)
+            made = self._decoder.run(task, self._settings.video_job_seconds, cancel, self._see)
             keep(made.outputs)
             return made
 
-    def _return(self, partition: TopicPartition, offset: int, attempt: int) -> None:
-        """Says that an attempt that was cut off does not count."""
-        try:
-            self._consumer.commit(
-                {partition: OffsetAndMetadata(offset, f"{ATTEMPT}{attempt - 1}", -1)},
-                timeout_ms=int(ACKNOWLEDGED * 1000),
-            )
-        except (KafkaError, OSError) as error:
-            log.info("attempt_not_returned", error=type(error).__name__)
+    def _see(self, progress: JobProgress | None) -> None:
+        """Called in the decoder's thread."""
+        self._seen = progress
 
     def _drained(self) -> None:
         """Raises GivenUp once a worker that stops has waited long enough for its job."""
@@ -427,67 +367,26 @@ class Leases(ConsumerRebalanceListener):  # type: ignore[misc]
         if time.monotonic() - self._stopping_since > self._settings.video_drain_seconds:
             raise GivenUp("stopping")
 
-    def _wait(self, seconds: float) -> None:
-        """Waits between two attempts; raises GivenUp when told to stop."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            self._keep()
-            if self._stop.wait(min(POLL, max(0.0, until - time.monotonic()))):
-                raise GivenUp("stopping")
-
-    # What Kafka is told; it may be away for as long as it likes
-
     def _tell(self, result: Result) -> None:
-        while True:
-            self._keep()
-            if self._reporter.report(result, ACKNOWLEDGED):
-                return
-            self._unanswered()
-
-    def _bury(self, letter: DeadLetter) -> None:
-        """Before its end is told, so that no job fails without one; perhaps twice."""
-        while True:
-            self._keep()
-            if self._reporter.bury(letter, ACKNOWLEDGED):
-                return
-            self._unanswered()
-
-    def _begun(self, partition: TopicPartition, offset: int) -> int:
-        """How many attempts at this record were begun before, by workers that are gone."""
-        while partition in self._fresh:
-            self._keep()
-            try:
-                found = self._consumer.committed(partition, metadata=True, timeout_ms=int(ACKNOWLEDGED * 1000))
-            except (KafkaError, OSError) as error:
-                log.warning("waiting", what="kafka", **describe(error))
-                self._unanswered()
-                continue
-            self._fresh.discard(partition)
-            text = found.metadata if found is not None and found.offset == offset else ""
-            number = text.removeprefix(ATTEMPT) if text else ""
-            return int(number) if number.isdigit() else 0
-        return 0
-
-    def _commit(self, partition: TopicPartition, offset: int, metadata: str = "") -> None:
-        while True:
-            self._keep()
-            try:
-                self._consumer.commit(
-                    {partition: OffsetAndMetadata(offset, metadata, -1)}, timeout_ms=int(ACKNOWLEDGED * 1000)
-                )
-                return
-            except (KafkaError, OSError) as error:
-                log.warning("waiting", what="commit", **describe(error))
-                self._unanswered()
-
-    def _unanswered(self) -> None:
-        """After a call of Kafka that failed: waits; raises GivenUp when the worker is told to stop meanwhile."""
-        if self._stop.wait(KAFKA_AGAIN):
-            raise GivenUp("stopping")
+        """Kafka may be away for as long as it likes."""
+        self._lanes.keep()
+        while not self._reporter.report(result, ACKNOWLEDGED):
+            self._lanes.unanswered()
+            self._lanes.keep()
 
     def _result(self, job: Job, state: State, attempt: int, **fields: Any) -> Result:
         now = int(time.time() * 1000)
-        return Result(job.id, state, now, job.queued_ms, attempt, worker=self._worker, site=job.site, **fields)
+        return Result(
+            job.id,
+            state,
+            now,
+            job.queued_ms,
+            attempt,
+            worker=self._worker,
+            site=job.site,
+            priority=job.priority,
+            **fields,
+        )
 
 
 def _wait(future: Future[Made], seconds: float) -> None:

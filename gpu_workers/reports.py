@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from kafka import KafkaProducer
@@ -20,34 +21,39 @@ DELIVERY_SECONDS = 20.0
 
 
 class Reporter:
-    """An idempotent producer, renewed when it fails. `report` and `beat` may be called by different threads."""
+    """An idempotent producer, renewed when it fails. May be called by different threads."""
 
     def __init__(self, settings: Settings, client: str) -> None:
         self._servers = settings.kafka.split(",")
         self._client = client
-        self._results = settings.topic(VIDEO_RESULTS)
-        self._status = settings.topic(WORKER_STATUS)
-        self._dead = settings.topic(VIDEO_DEAD)
+        self._topic = settings.topic
         self._lock = threading.Lock()
         self._producer: Any = None
 
     def report(self, result: Result, seconds: float) -> bool:
         """Sends a result and waits up to `seconds`; whether it was acknowledged. A False leaves it unknown."""
+        return self.send(VIDEO_RESULTS, encode(result), result.job.encode(), [], seconds)
+
+    def tell(self, result: Result) -> None:
+        """Sends a result and forgets it: what follows tells more. It may come after a later one."""
         try:
-            future = self._open().send(self._results, value=encode(result), key=result.job.encode())
-            future.get(timeout=seconds)
+            self._open().send(self._topic(VIDEO_RESULTS), value=encode(result), key=result.job.encode())
         except (KafkaError, OSError, AssertionError) as error:
-            log.warning("result_not_acknowledged", job=result.job, error=type(error).__name__)
-            self._renew()
-            return False
-        return True
+            log.debug("progress_not_sent", error=type(error).__name__)
 
     def bury(self, letter: DeadLetter, seconds: float) -> bool:
         """Sends a dead letter and waits up to `seconds`; whether it was acknowledged."""
+        return self.send(VIDEO_DEAD, encode(letter), letter.job.id.encode(), [], seconds)
+
+    def send(
+        self, topic: str, value: bytes, key: bytes | None, headers: Iterable[tuple[str, bytes]], seconds: float
+    ) -> bool:
+        """Sends any record and waits up to `seconds`; whether it was acknowledged."""
         try:
-            self._open().send(self._dead, value=encode(letter), key=letter.job.id.encode()).get(timeout=seconds)
+            future = self._open().send(self._topic(topic), value=value, key=key, headers=[*headers])
+            future.get(timeout=seconds)
         except (KafkaError, OSError, AssertionError) as error:
-            log.warning("dead_letter_not_acknowledged", job=letter.job.id, error=type(error).__name__)
+            log.warning("not_acknowledged", topic=topic, error=type(error).__name__)
             self._renew()
             return False
         return True
@@ -55,7 +61,7 @@ class Reporter:
     def beat(self, status: WorkerStatus) -> None:
         """Sends a heartbeat and forgets it: the next one follows."""
         try:
-            self._open().send(self._status, value=encode(status), key=status.worker.encode())
+            self._open().send(self._topic(WORKER_STATUS), value=encode(status), key=status.worker.encode())
         except (KafkaError, OSError, AssertionError) as error:
             log.debug("heartbeat_not_sent", error=type(error).__name__)
 

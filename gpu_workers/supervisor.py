@@ -20,6 +20,7 @@ import msgspec
 
 from gpu_workers.decoder import Answer, Ready, Request
 from gpu_workers.failures import Failure
+from gpu_workers.progress import Progress, Tell, nobody
 from gpu_workers.thumbnails import Made, Task
 from infra.service.logs import logger
 from schemas.videos import Reason
@@ -35,7 +36,9 @@ KEPT = (
 START_SECONDS = 60.0
 TASKS = 500  # after which a decoder is replaced, as libraries leak
 LOOK = 0.1  # seconds between looks at whether a task was cancelled
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
+_ready: msgspec.json.Decoder[Ready] = msgspec.json.Decoder(Ready)
+_said: msgspec.json.Decoder[Answer | Progress] = msgspec.json.Decoder(Answer | Progress)
 
 
 class Cancelled(Exception):
@@ -76,10 +79,11 @@ class Decoder:
         )
         self._unread, self._tasks = b"", 0
         self.starts += 1
-        self._read(Ready, time.monotonic() + START_SECONDS, threading.Event())
+        self._read(_ready, time.monotonic() + START_SECONDS, threading.Event())
 
-    def run(self, task: Task, seconds: float, cancel: threading.Event | None = None) -> Made:
-        """Does a task within `seconds` of wall time. Raises Failure, or Cancelled once `cancel` is set.
+    def run(self, task: Task, seconds: float, cancel: threading.Event | None = None, tell: Tell = nobody) -> Made:
+        """Does a task within `seconds` of wall time; meanwhile `tell` hears how far it is. Raises Failure, or Cancelled
+        once `cancel` is set.
 
         Whatever it raises, no process is left at work on the task.
         """
@@ -96,7 +100,9 @@ class Decoder:
             self._process.stdin.flush()
         except OSError:
             raise self._ended() from None
-        answer = self._read(Answer, time.monotonic() + seconds, cancel or threading.Event())
+        deadline = time.monotonic() + seconds
+        while not isinstance(answer := self._read(_said, deadline, cancel or threading.Event()), Answer):
+            tell(answer)
         if answer.made is not None:
             return answer.made
         if answer.trace:
@@ -115,7 +121,7 @@ class Decoder:
                 with contextlib.suppress(OSError):  # what was not written is of no use any more
                     pipe.close()
 
-    def _read(self, kind: type[T], deadline: float, cancel: threading.Event) -> T:
+    def _read(self, kind: msgspec.json.Decoder[T], deadline: float, cancel: threading.Event) -> T:
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -134,7 +140,7 @@ class Decoder:
                     raise self._ended()
                 self._unread += piece
         line, _, self._unread = self._unread.partition(b"\n")
-        return msgspec.json.decode(line, type=kind)
+        return kind.decode(line)
 
     def _ended(self) -> Failure:
         assert self._process is not None

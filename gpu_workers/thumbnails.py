@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -19,6 +20,7 @@ from gpu_workers.cuda_cli import CommandFailed, CommandVideo
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Size
 from gpu_workers.inputs import Limits, regular_file
+from gpu_workers.progress import Tell, Teller, nobody
 from gpu_workers.storage import Folder
 from gpu_workers.takers import Taker, takers
 from gpu_workers.video import Shot, Video, open_video
@@ -40,6 +42,7 @@ class Task(msgspec.Struct, frozen=True):
     limits: Limits
     engine: Engine | None = None
     device: int | None = None  # number of an admitted CUDA device
+    costs: router.Table = router.DEFAULT
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -51,16 +54,18 @@ class Made(msgspec.Struct, frozen=True):
     engine: Engine = Engine.CPU
 
 
-def make(task: Task) -> Made:
-    """Makes all outputs of a task; raises Failure. Doing it again writes the same files with the same content."""
+def make(task: Task, tell: Tell = nobody) -> Made:
+    """Makes all outputs of a task, and tells how far it is; raises Failure. Doing it again writes the same files with
+    the same content."""
     began = time.monotonic()
+    teller = Teller(tell)
     try:
         with regular_file(task.path, task.folder, task.limits) as file, open_video(file, task.limits) as video:
             for engine in _engines(task, video):
                 wanted = takers(task.outputs, video)
                 try:
                     with source_of(engine, task, file, video) as source:
-                        complete = _one_pass(source, video, wanted)
+                        complete = _one_pass(source, video, wanted, [kind(output) for output in task.outputs], teller)
                 except (Failure, NoDevice, CommandFailed, av.error.FFmpegError) as error:
                     if engine is Engine.CPU:
                         raise
@@ -70,8 +75,12 @@ def make(task: Task) -> Made:
                 if not complete and task.engine is None and engine is not Engine.CPU:
                     continue  # a file with holes, or a decoder with errors
                 folder = Folder(Path(task.root), task.name)
-                outputs = tuple(output for taker in wanted for output in taker.write(folder, video))
-                return Made(video.source, outputs, round(time.monotonic() - began, 3), engine)
+                outputs: list[Output] = []
+                for output, taker in zip(task.outputs, wanted, strict=True):
+                    teller.at(video.duration, video.duration, kind(output))
+                    outputs += taker.write(folder, video)
+                found = msgspec.structs.replace(video.source, bytes=os.fstat(file).st_size)
+                return Made(found, tuple(outputs), round(time.monotonic() - began, 3), engine)
     except MemoryError as error:
         raise Failure(Reason.MEMORY_LIMIT, "there is not enough memory for it") from error
     raise AssertionError("the last engine either makes the outputs or raises")
@@ -84,7 +93,7 @@ def _engines(task: Task, video: Video) -> Sequence[Engine]:
     if task.device is None or not task.outputs:
         return [Engine.CPU]
     moments = sorted({moment for taker in takers(task.outputs, video) for moment in taker.times})
-    first = router.cheapest(router.work(video, moments))
+    first = router.cheapest(router.work(video, moments), task.costs)
     return [first] if first is Engine.CPU else [first, Engine.CPU]
 
 
@@ -117,12 +126,19 @@ def _failure(error: Exception) -> Failure:
     )
 
 
-def _one_pass(source: _Frames, video: Video, wanted: Sequence[Taker]) -> bool:
-    """Hands every taker its shots; whether there was one for every moment."""
+def kind(output: Wanted) -> str:
+    """The kind of an output, as it is asked for."""
+    return str(output.__struct_config__.tag)
+
+
+def _one_pass(source: _Frames, video: Video, wanted: Sequence[Taker], kinds: Sequence[str], teller: Teller) -> bool:
+    """Hands every taker its shots; whether there was one for every moment. `kinds`: of the takers' outputs."""
     at: dict[float, list[Taker]] = {}
-    for taker in wanted:
+    making: dict[float, str] = {}
+    for taker, kind in zip(wanted, kinds, strict=True):
         for moment in taker.times:
             at.setdefault(moment, []).append(taker)
+            making[moment] = kind
     exact = {moment for moment, served in at.items() if any(taker.exact for taker in served)}
     small = {}
     for moment, served in at.items():
@@ -132,6 +148,7 @@ def _one_pass(source: _Frames, video: Video, wanted: Sequence[Taker]) -> bool:
     found = 0
     for moment, shot in source.frames(sorted(at), small, exact):
         found += 1
+        teller.at(moment, video.duration, making[moment])
         for taker in at[moment]:
             taker.take(moment, shot, video)
     for taker in wanted:

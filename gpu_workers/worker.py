@@ -1,4 +1,5 @@
-"""`python -m gpu_workers.worker`: takes jobs from `video.jobs`, makes posters and storyboards and tells how it went.
+"""`python -m gpu_workers.worker`: takes jobs from the topics of the lanes, makes posters and storyboards and tells
+how it went.
 
 Start as many as there are partitions of `video.jobs`; each does one job at a time. SIGTERM lets the job under way come
 to its end for `video_drain_seconds`, then returns it to the group.
@@ -14,10 +15,11 @@ import sys
 import threading
 import time
 
-from gpu_workers import admission, metrics
+from gpu_workers import admission, metrics, router
 from gpu_workers.leases import Leases
 from gpu_workers.nvml import Nvml
 from gpu_workers.reports import Reporter
+from gpu_workers.retries import Retries
 from gpu_workers.xid import Fault, Watch, Xid
 from infra.service.health import AdminServer, Health
 from infra.service.logs import configure, describe, logger
@@ -116,16 +118,32 @@ class Gpus:
         self._nvml.close()
 
 
-def work(settings: Settings) -> None:
+def table(settings: Settings) -> router.Table:
+    """What the router decides by: the table that was measured, where there is one. Raises TableError."""
+    path = settings.video_router_table or settings.router_table
+    try:
+        found = router.load(path)
+    except FileNotFoundError:
+        if settings.video_router_table is not None:
+            raise router.TableError(
+                f"{path}: there is no such table of the router; `veilstream bench crossover --table {path}` makes it"
+            ) from None
+        found = router.DEFAULT
+    log.info("router_table", device=found.device, measured=found.measured, costs=len(found.costs))
+    return found
+
+
+def work(settings: Settings, costs: router.Table) -> None:
     """Runs until told to stop."""
     stop = threading.Event()
     sweep(settings.video_scratch)
     worker = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     reporter = Reporter(settings, worker)
     gpus = Gpus(settings)
-    leases = Leases(settings, worker, reporter, stop, Outbound(settings), gpus.device)
+    leases = Leases(settings, worker, reporter, stop, Outbound(settings), gpus.device, costs)
     gpus.watch(leases)
-    health = Health(live=leases.progress.check, ready=lambda: leases.problem)
+    retries = Retries(settings, reporter)
+    health = Health(live=lambda: leases.progress.check() or retries.progress.check(), ready=lambda: leases.problem)
     with AdminServer(settings.host, settings.video_worker_admin_port, health):
 
         def begin() -> None:
@@ -135,10 +153,12 @@ def work(settings: Settings) -> None:
         on_stop(begin, deadline=settings.video_drain_seconds + MARGIN)
         heartbeat = Heartbeat(worker, leases, reporter, stop)
         heartbeat.start()
+        retries.start()
         log.info("started", worker=worker)
         try:
             leases.run()
         finally:
+            retries.end(3.0)
             heartbeat.end()
             gpus.end()
             reporter.close(2.0)
@@ -152,7 +172,8 @@ def main() -> int:
         for folder in (settings.videos, settings.thumbnails):
             folder.mkdir(parents=True, exist_ok=True)
         storage(settings).private.check()
-    except SettingsError as error:
+        costs = table(settings)
+    except (SettingsError, router.TableError) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
@@ -160,7 +181,7 @@ def main() -> int:
         return 2
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # an error with every try while the broker is away
     try:
-        work(settings)
+        work(settings, costs)
     except Exception as error:
         log.error("leaving", **describe(error))
         sys.stderr.flush()

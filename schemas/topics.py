@@ -14,6 +14,11 @@ RECORDINGS_RAW = "recordings.raw"
 INGEST_REPORTS = "ingest.reports"
 SITE_POLICIES = "site.policies"
 VIDEO_JOBS = "video.jobs"
+BATCH = ".batch"  # what the name of the second lane's topic ends with
+VIDEO_JOBS_BATCH = VIDEO_JOBS + BATCH
+VIDEO_RETRIES = ("video.retry.1", "video.retry.2", "video.retry.3")  # after the first failure, the second, later ones
+VIDEO_GROUP = "veilstream.videos"  # the consumer group of the media workers
+VIDEO_RETRIES_GROUP = "veilstream.video-retries"  # of those among them that hand waiting jobs on
 VIDEO_RESULTS = "video.results"
 VIDEO_DEAD = "video.dead"
 WORKER_STATUS = "worker.status"
@@ -52,6 +57,14 @@ def definitions(
         "retention.ms": str(raw_retention_hours * HOUR_MS),
         "segment.ms": str(max(raw_retention_hours * HOUR_MS // 28, 60_000)),
     }
+    # A job names a file by its path, and paths may name people: they leave after a week.
+    jobs = {
+        **common,
+        "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "delete",
+        "retention.ms": str(7 * 24 * HOUR_MS),
+        "segment.ms": str(6 * HOUR_MS),
+    }
     return [
         Topic(prefix + EVENTS_RAW, events_partitions, replication, True, personal),
         Topic(prefix + RECORDINGS_RAW, events_partitions, replication, True, personal),
@@ -74,34 +87,12 @@ def definitions(
             False,
             {**common, "cleanup.policy": "compact", "segment.ms": str(24 * HOUR_MS)},
         ),
-        # A job names a file by its path, and paths may name people: they leave after a week.
-        Topic(
-            prefix + VIDEO_JOBS,
-            video_partitions,
-            replication,
-            True,
-            {
-                **common,
-                "message.timestamp.type": "LogAppendTime",
-                "cleanup.policy": "delete",
-                "retention.ms": str(7 * 24 * HOUR_MS),
-                "segment.ms": str(6 * HOUR_MS),
-            },
-        ),
+        Topic(prefix + VIDEO_JOBS, video_partitions, replication, True, jobs),
+        Topic(prefix + VIDEO_JOBS_BATCH, video_partitions, replication, True, jobs),
+        # One partition each: they are handed on, not worked on, and what fell due first stands first.
+        *(Topic(prefix + name, 1, replication, True, jobs) for name in VIDEO_RETRIES),
         # Jobs that failed, as they were, so with their paths.
-        Topic(
-            prefix + VIDEO_DEAD,
-            1,
-            replication,
-            True,
-            {
-                **common,
-                "message.timestamp.type": "LogAppendTime",
-                "cleanup.policy": "delete",
-                "retention.ms": str(7 * 24 * HOUR_MS),
-                "segment.ms": str(6 * HOUR_MS),
-            },
-        ),
+        Topic(prefix + VIDEO_DEAD, 1, replication, True, jobs),
         Topic(prefix + VIDEO_RESULTS, 1, replication, False, {**common, "retention.ms": str(30 * 24 * HOUR_MS)}),
         Topic(
             prefix + WORKER_STATUS,

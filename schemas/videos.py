@@ -1,8 +1,9 @@
 """The records of the video path: jobs, what became of them, and how the workers are.
 
-A job on `video.jobs` is one video and the list of outputs that are wanted of it. What becomes of it is told on
-`video.results`, one record per change of state; a worker's heartbeat goes to `worker.status`. All are JSON. A job's
-path stays on `video.jobs`: results, tables, logs and metrics know the job by its id and its site alone.
+A job on `video.jobs`, or on `video.jobs.batch` where it is not urgent, is one video and the list of outputs that are
+wanted of it. What becomes of it is told on `video.results`, one record per change of state; a worker's heartbeat goes
+to `worker.status`. All are JSON. A job's path stays on the topics of jobs: results, tables, logs and metrics know the
+job by its id and its site alone.
 
 Names of outputs depend on the job's id and the output wanted and on nothing else, so doing a job twice is doing it
 once. Times are milliseconds since 1970 UTC where a name ends in `_ms`, else seconds.
@@ -37,6 +38,7 @@ class State(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"  # an attempt failed in a way that may pass, and the next one is not due yet
     FAILED = "failed"
     DONE = "done"
     DELETED = "deleted"
@@ -73,6 +75,13 @@ class Reason(StrEnum):
 RETRIED = frozenset({Reason.TIME_LIMIT, Reason.CRASHED, Reason.UNREACHABLE, Reason.STORAGE, Reason.INTERNAL_ERROR})
 
 
+class Priority(StrEnum):
+    """The lane of a job. Interactive ones are taken first; those of batch have a share, so that none waits for ever."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
 class Engine(StrEnum):
     """What made the outputs."""
 
@@ -101,19 +110,23 @@ Origin = InFolder | Uploaded | Fetched
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The record on `video.jobs`; its key is the id, its header SITE_HEADER the site's number, also for readers who
-    cannot read the rest."""
+    """The record on the topic of its lane; its key is the id, its header SITE_HEADER the site's number, also for those
+    who cannot read the rest. What earlier attempts have left is in a header too (`schemas.attempts`). `bytes`: of the
+    source, 0 where they were not known when it was asked for."""
 
     id: str
     site: Annotated[int, msgspec.Meta(ge=0)]
     origin: Origin
     queued_ms: int
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
+    priority: Priority = Priority.INTERACTIVE
+    bytes: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
     """The video as it lies in the file: size in its own pixels, before it is turned. `rotation`: degrees
-    counter-clockwise by which a player turns it, as ffprobe tells them; `duration`: 0 when it is not known."""
+    counter-clockwise by which a player turns it, as ffprobe tells them; `duration`: 0 when it is not known; `bytes`: of
+    the file, 0 from workers of the time before."""
 
     width: int
     height: int
@@ -121,13 +134,16 @@ class Source(msgspec.Struct, frozen=True):
     rotation: int
     codec: str
     pixel_format: str
+    bytes: int = 0
 
 
 class Result(msgspec.Struct, frozen=True):
     """The record on `video.results`; its key is the job's id. `attempt` counts from 1; 0 while queued.
 
     `detail` says in our own words, never in the input's, what `reason` alone does not. `seconds` is the work's time.
-    `site`: 0 where the job could not be read.
+    `site`: 0 where the job could not be read. `due_ms`: when the next attempt may begin, of a job that waits for one.
+    `priority`: None where it is not known to who tells it. `progress`: the share of the presentation time that a job
+    which is running has decoded, 0 to 1, and `making` the kind of output it is at; each is told as `running` again.
     """
 
     job: str
@@ -143,6 +159,10 @@ class Result(msgspec.Struct, frozen=True):
     source: Source | None = None
     outputs: tuple[Output, ...] = ()
     site: int = 0
+    priority: Priority | None = None
+    due_ms: int = 0
+    progress: float = 0.0
+    making: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -243,6 +263,11 @@ VIDEO_JOBS_TABLE = pa.schema(
         ("output_time", pa.list_(pa.float64())),
         ("site_id", pa.uint32()),
         ("output_about", pa.list_(TEXT)),
+        ("priority", LOW),
+        ("due_at", MOMENT),
+        ("source_bytes", pa.uint64()),
+        ("progress", pa.float64()),
+        ("making", LOW),
     ]
 )
 
@@ -334,10 +359,11 @@ def plain(record: msgspec.Struct) -> Any:
 # latest state.
 CURRENT_FIRST = (
     f"state = '{State.DELETED}' DESC, state = '{State.DONE}' DESC, attempt DESC,"
-    " indexOf(['queued', 'running', 'failed'], toString(state)) DESC"
+    " indexOf(['queued', 'running', 'waiting', 'failed'], toString(state)) DESC"
 )
 
 SITE_HEADER = "site"
+LANE_HEADER = "lane"  # of a job that waits: the value of its priority
 RECORD = "result.json"  # beside a job's outputs, written last: the result that told them
 
 
@@ -367,6 +393,14 @@ def webhook_key(job: str) -> str:
 def request_key(digest: str) -> str:
     """What a request with this idempotency key has become."""
     return f"requests/{digest}"
+
+
+ATTEMPT_KEYS = "attempts/"
+
+
+def attempt_key(job: str, attempt: int) -> str:
+    """Which record of a job that has waited after this attempt is the one that is worked on."""
+    return f"{ATTEMPT_KEYS}{job}-{attempt}"
 
 
 def deleted_key(job: str) -> str:

@@ -47,6 +47,11 @@ def job_row(value: bytes) -> dict[str, Any]:
         "output_time": [output.time for output in result.outputs],
         "site_id": result.site,
         "output_about": [msgspec.json.encode(output.about).decode() for output in result.outputs],
+        "priority": result.priority.value if result.priority else "",
+        "due_at": _moment(result.due_ms),
+        "source_bytes": source.bytes if source else 0,
+        "progress": result.progress,
+        "making": result.making,
     }
 
 

@@ -19,8 +19,20 @@ from kafka import KafkaConsumer, KafkaProducer
 from infra.local.parts import Part, http_ready
 from infra.local.ports import Port
 from infra.service.settings import Settings
-from schemas.topics import VIDEO_JOBS, VIDEO_RESULTS, WORKER_STATUS
-from schemas.videos import InFolder, Job, Result, Wanted, WorkerStatus, decode_result, decode_status, encode, new_id
+from schemas.topics import VIDEO_JOBS, VIDEO_JOBS_BATCH, VIDEO_RESULTS, WORKER_STATUS
+from schemas.videos import (
+    DEFAULT_OUTPUTS,
+    InFolder,
+    Job,
+    Priority,
+    Result,
+    Wanted,
+    WorkerStatus,
+    decode_result,
+    decode_status,
+    encode,
+    new_id,
+)
 from tests import video_contract
 from tests.services import Service
 
@@ -156,8 +168,10 @@ class Told:
                         self.statuses.append(decode_status(record.value))
 
     def of(self, job: str) -> list[str]:
-        """The states of a job in the order in which they were told, as "running 1"."""
-        return [f"{result.state} {result.attempt}" for result in self.results if result.job == job]
+        """The states of a job in the order in which they were told, as "running 1"; how far it was is left out."""
+        return [
+            f"{result.state} {result.attempt}" for result in self.results if result.job == job and not result.progress
+        ]
 
     def last(self, job: str) -> Result:
         """What was told last of a job."""
@@ -177,11 +191,18 @@ def told(settings: Settings) -> Iterator[Told]:
         reader.close()
 
 
-def ask(settings: Settings, path: Path, *outputs: Wanted, partition: int = 0) -> str:
-    """Puts a job on `video.jobs`, as the API does, and returns its id."""
+def ask(
+    settings: Settings,
+    path: Path,
+    *outputs: Wanted,
+    partition: int = 0,
+    priority: Priority = Priority.INTERACTIVE,
+) -> str:
+    """Puts a job on the topic of its lane, as the API does, and returns its id."""
     now = int(time.time() * 1000)
-    job = Job(new_id(now), 1, InFolder(str(path)), now, *([outputs] if outputs else []))
-    put(settings, encode(job), job.id.encode(), partition)
+    job = Job(new_id(now), 1, InFolder(str(path)), now, outputs or DEFAULT_OUTPUTS, priority)
+    topic = VIDEO_JOBS if priority is Priority.INTERACTIVE else VIDEO_JOBS_BATCH
+    put(settings, encode(job), job.id.encode(), partition, topic=topic)
     return job.id
 
 
@@ -191,10 +212,9 @@ def put(
     key: bytes | None,
     partition: int = 0,
     headers: Sequence[tuple[str, bytes]] = (),
+    topic: str = VIDEO_JOBS,
 ) -> None:
-    """Puts any record on `video.jobs`."""
+    """Puts any record on `video.jobs`, or another topic."""
     producer: Any = KafkaProducer(bootstrap_servers=settings.kafka.split(","), acks="all")
-    producer.send(settings.topic(VIDEO_JOBS), value=value, key=key, partition=partition, headers=[*headers]).get(
-        timeout=30
-    )
+    producer.send(settings.topic(topic), value=value, key=key, partition=partition, headers=[*headers]).get(timeout=30)
     producer.close()

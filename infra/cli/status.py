@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.local.stack import PartStatus, Stack
 from infra.service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from infra.service.backlog import Backlog
 
 MINUTE = 60
 
@@ -19,11 +23,21 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     stack = Stack.of(load_settings())
     statuses = stack.status()
     good = all(status.ready for status in statuses)
+    before = _backlog(stack.settings, statuses)
     if as_json:
         parts = [_fields(status) for status in statuses]
         password = _password_file(stack.settings)
         typer.echo(
-            json.dumps({"ready": good, "parts": parts, "dashboard_password_file": str(password) if password else None})
+            json.dumps(
+                {
+                    "ready": good,
+                    "parts": parts,
+                    "dashboard_password_file": str(password) if password else None,
+                    "video_backlog": None
+                    if before is None
+                    else {lane: asdict(found) for lane, found in before.items()},
+                }
+            )
         )
     else:
         rows: list[tuple[str, ...]] = [("PART", "STATE", "PID", "UP", "RESTARTS", "PORTS", "READY")]
@@ -34,7 +48,22 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
         typer.echo("")
         for line in _places(stack.settings):
             typer.echo(line)
+        for lane, found in (before or {}).items():
+            waiting = f", of which {found.waiting} for another attempt" if found.waiting else ""
+            typer.echo(f"{lane} videos  {found.jobs} before the workers{waiting}: about {found.seconds:.0f} s of work")
     raise typer.Exit(0 if good else 1)
+
+
+def _backlog(settings: Settings, statuses: list[PartStatus]) -> Backlog | None:
+    """What the media workers have before them; None where that cannot be said."""
+    from infra.service.backlog import NoAnswer, backlog, measured  # Kafka's client is not loaded for `--help`
+
+    if any(status.name == "kafka" and not status.ready for status in statuses):
+        return None
+    try:
+        return backlog(settings, measured(settings))
+    except NoAnswer:
+        return None
 
 
 def _password_file(settings: Settings) -> Path | None:

@@ -20,12 +20,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.topics import VIDEO_RETRIES
+
 PREFIX = "VEILSTREAM_"
 CONFIG_FILE = "VEILSTREAM_CONFIG"
 # Variables with the prefix that are no settings of a process: for the tests and for `run` itself.
 NOT_SETTINGS = frozenset({CONFIG_FILE, "VEILSTREAM_TEST_MEDIA", "VEILSTREAM_TEST_VECTORS"})
 PASSWORDS = ("clickhouse_password", "clickhouse_dashboard_password")  # `up` makes them where they are missing
 SECRETS = (*PASSWORDS, "s3_secret_access_key")
+RETRIES, LONGEST_RETRY = len(VIDEO_RETRIES), 86400
 OPENABLE = ("health", "metrics", "openapi")  # of the video API
 
 
@@ -222,8 +225,19 @@ class Settings(BaseSettings):
     video_gpu: int | None = Field(
         None, ge=0, description="number of the GPU that this media worker may use; default: the first that is good"
     )
+    video_router_table: Path | None = Field(
+        None,
+        description="file of what the engines cost, as `bench crossover` writes it; default: router.json in the state "
+        "folder where that is, else figures that come with the program",
+    )
     video_keep_uploads: bool = Field(False, description="keep what was uploaded once its job has ended")
-    video_attempts: int = Field(3, ge=1, le=100, description="attempts at a video before it counts as failed")
+    video_attempts: int = Field(4, ge=1, le=100, description="attempts at a video before it counts as failed")
+    video_retry_seconds: str = Field(
+        "10,60,600", description="how long a video waits after its first failed attempt, its second, and later ones"
+    )
+    video_batch_every: int = Field(
+        5, ge=2, le=1000, description="while both lanes wait, one of so many videos is taken from the lane batch"
+    )
     video_job_seconds: float = Field(300.0, gt=0, description="longest time for one attempt at a video")
     video_drain_seconds: float = Field(20.0, ge=0, description="after SIGTERM, how long a video may still take")
     video_memory_bytes: int = Field(4 << 30, ge=1 << 30, description="address space of the process that decodes")
@@ -263,6 +277,23 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} must be ports, comma between, such as 443,8443")
         return value
 
+    @field_validator("video_retry_seconds")
+    @classmethod
+    def _delays(cls, value: str) -> str:
+        try:
+            delays = [float(part) for part in value.split(",")]
+        except ValueError:
+            delays = []
+        if (
+            len(delays) != RETRIES
+            or not all(0 < delay <= LONGEST_RETRY for delay in delays)
+            or sorted(delays) != delays
+        ):
+            raise ValueError(
+                f"{value!r} must be {RETRIES} rising numbers of seconds, comma between, none above {LONGEST_RETRY}"
+            )
+        return value
+
     @field_validator("video_open")
     @classmethod
     def _open(cls, value: str) -> str:
@@ -284,6 +315,11 @@ class Settings(BaseSettings):
         if self.collector_delivery_seconds < self.collector_request_seconds:
             raise ValueError("collector_delivery_seconds is less than collector_request_seconds")
         return self
+
+    @property
+    def video_retries(self) -> list[float]:
+        """Seconds that a video waits after its first failed attempt, its second, and later ones."""
+        return [float(part) for part in self.video_retry_seconds.split(",")]
 
     @property
     def other_readers(self) -> list[str]:
@@ -338,6 +374,11 @@ class Settings(BaseSettings):
     def webhook_secrets(self) -> Path:
         """Folder of the sites' webhook secrets."""
         return self.webhook_secrets_dir or self.state / "webhooks.d"
+
+    @property
+    def router_table(self) -> Path:
+        """Where what the engines cost is written, and read where no other file is named."""
+        return self.state / "router.json"
 
     @property
     def video_private(self) -> Path:

@@ -11,6 +11,7 @@ import time
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from infra.service.backlog import Watch
 from infra.service.health import Health
 from infra.service.logs import configure, describe, logger
 from infra.service.outbound import Outbound
@@ -59,6 +60,8 @@ async def serve(settings: Settings, access: Access) -> None:
     on_stop(stop, deadline=DEADLINE, loop=asyncio.get_running_loop())
     jobs.start()
     webhooks.start()
+    ahead = Watch(settings)
+    ahead.start()
     beside = [asyncio.create_task(access.watch()), asyncio.create_task(clean(settings, tickets, states))]
     log.info("started", port=settings.video_port)
     try:
@@ -66,6 +69,7 @@ async def serve(settings: Settings, access: Access) -> None:
     finally:
         for task in beside:
             task.cancel()
+        ahead.stop()
         await asyncio.to_thread(webhooks.stop)
         await asyncio.to_thread(jobs.close)
         states.close()

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from schemas.outputs import About, Kind, Output, Score
-from schemas.videos import Engine, Reason, Result, Source, State
+from schemas.videos import Engine, Priority, Reason, Result, Source, State
 
 Moment = Annotated[str, msgspec.Meta(description="UTC, RFC 3339", extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, msgspec.Meta(description="a UUID of version 7", extra_json_schema={"format": "uuid"})]
@@ -43,7 +43,9 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Video(msgspec.Struct, frozen=True):
-    """A job. `attempt` counts from 1, 0 while queued; `at` is when `state` began; `seconds` is the work's time."""
+    """A job. `attempt` counts from 1, 0 while queued; `at` is when `state` began; `seconds` is the work's time.
+    `progress` is the share of the video that has been decoded, 0 to 1, `making` the kind of output that is worked on.
+    A job that is `waiting` has failed in a way that may pass, for `reason`, and is tried again at `retry_at`."""
 
     id: Id
     site: int
@@ -57,6 +59,10 @@ class Video(msgspec.Struct, frozen=True):
     detail: str | UnsetType = UNSET
     engine: Engine | UnsetType = UNSET
     source: Source | UnsetType = UNSET
+    priority: Priority = Priority.INTERACTIVE
+    retry_at: Moment | UnsetType = UNSET
+    progress: Annotated[float, msgspec.Meta(ge=0, le=1)] | UnsetType = UNSET
+    making: str | UnsetType = UNSET
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -110,6 +116,8 @@ def video_of(result: Result) -> Video:
         detail=result.detail if failed else UNSET,
         engine=result.engine if result.engine is not None else UNSET,
         source=result.source if result.source is not None else UNSET,
+        priority=result.priority or Priority.INTERACTIVE,
+        progress=UNSET if failed else 1.0,
     )
 
 

@@ -95,7 +95,7 @@ class Intake:
             except Problem:
                 self._tickets.forget(ticket)
                 raise
-            job = Job(ticket.job, site, origin, ticket.queued_ms, asked.outputs)
+            job = Job(ticket.job, site, origin, ticket.queued_ms, asked.outputs, asked.lane, _bytes(origin, upload))
             self._keep(job, asked, upload)
             self._jobs.put(job)
         except NotTaken as error:
@@ -150,6 +150,15 @@ class Intake:
             raise Problem(
                 422, f"site {site} has no secret to sign with; `veilstream sites webhook {site}` makes one", field=field
             )
+
+
+def _bytes(origin: Origin, upload: Path | None) -> int:
+    """Of the source; 0 where they are not known."""
+    file = Path(origin.path) if isinstance(origin, InFolder) else upload
+    try:
+        return 0 if file is None else file.stat().st_size
+    except OSError:
+        return 0
 
 
 async def _body(request: Request) -> bytes:

@@ -10,8 +10,8 @@ from kafka.errors import KafkaError
 
 from infra.service.logs import logger
 from infra.service.settings import Settings
-from schemas.topics import VIDEO_JOBS, VIDEO_RESULTS
-from schemas.videos import SITE_HEADER, Job, Result, State, encode
+from schemas.topics import VIDEO_JOBS, VIDEO_JOBS_BATCH, VIDEO_RESULTS
+from schemas.videos import SITE_HEADER, Job, Priority, Result, State, encode
 
 log = logger(__name__)
 
@@ -33,7 +33,10 @@ class Jobs:
 
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka.split(",")
-        self._jobs = settings.topic(VIDEO_JOBS)
+        self._lanes = {
+            Priority.INTERACTIVE: settings.topic(VIDEO_JOBS),
+            Priority.BATCH: settings.topic(VIDEO_JOBS_BATCH),
+        }
         self._results = settings.topic(VIDEO_RESULTS)
         self._producer: Any = None
         self._closing = threading.Event()
@@ -45,13 +48,14 @@ class Jobs:
         threading.Thread(target=self._connect, name="kafka-connect", daemon=True).start()
 
     def put(self, job: Job) -> None:
-        """Returns when the job is on `video.jobs`; raises NotTaken."""
+        """Returns when the job is on its lane's topic; raises NotTaken."""
         producer = self._ready()
         key = job.id.encode()
         headers = [(SITE_HEADER, str(job.site).encode())]
-        queued = Result(job.id, State.QUEUED, job.queued_ms, job.queued_ms, site=job.site)
+        queued = Result(job.id, State.QUEUED, job.queued_ms, job.queued_ms, site=job.site, priority=job.priority)
         try:
-            producer.send(self._jobs, value=encode(job), key=key, headers=headers).get(timeout=ACKNOWLEDGED)
+            lane = self._lanes[job.priority]
+            producer.send(lane, value=encode(job), key=key, headers=headers).get(timeout=ACKNOWLEDGED)
             producer.send(self._results, value=encode(queued), key=key)
         except (KafkaError, OSError, AssertionError) as error:
             raise self._failed(producer, error) from None
@@ -110,11 +114,12 @@ class Jobs:
                         allow_auto_create_topics=False,
                         metrics_enabled=False,
                     )
-                    if producer.partitions_for(self._jobs):
+                    missing = [topic for topic in self._lanes.values() if not producer.partitions_for(topic)]
+                    if not missing:
                         self._producer, self.problem = producer, ""
                         log.info("kafka_reached")
                         return
-                    self.problem = f"there is no topic {self._jobs}; `veilstream migrate` makes it"
+                    self.problem = f"there is no topic {missing[0]}; `veilstream migrate` makes it"
                 except (KafkaError, OSError) as error:
                     self.problem = f"cannot reach Kafka: {type(error).__name__}"
                 if producer is not None:

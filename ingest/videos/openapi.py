@@ -10,6 +10,7 @@ import msgspec
 from ingest.videos.answers import Accepted, Event, Video, VideoList
 from ingest.videos.problems import ProblemDetails
 from ingest.videos.requests import UploadRequest, VideoRequest
+from ingest.videos.states import LISTED
 from ingest.videos.tickets import LONGEST_KEY
 from schemas.sites import MAX_SITE
 from schemas.videos import CONTENT_TYPES
@@ -88,9 +89,7 @@ def _list() -> dict[str, Any]:
         "summary": "The jobs that the token may see, the latest first.",
         "parameters": [
             parameter("site", "Jobs of this site only.", {"type": "integer", "minimum": 1, "maximum": MAX_SITE}),
-            parameter(
-                "state", "Jobs in this state only.", {"type": "string", "enum": ["queued", "running", "failed", "done"]}
-            ),
+            parameter("state", "Jobs in this state only.", {"type": "string", "enum": [*LISTED]}),
             parameter("cursor", "`next` of the page before.", {"type": "string"}),
             parameter("limit", "Jobs of a page.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
         ],

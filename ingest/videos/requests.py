@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from infra.service.destinations import LONGEST_URL
 from ingest.videos.problems import Problem
 from schemas.sites import MAX_SITE
-from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Wanted, doubled
+from schemas.videos import DEFAULT_OUTPUTS, MOST_OUTPUTS, MOST_PATH, Priority, Wanted, doubled
 
 LONGEST_BODY = 64 * 1024  # bytes of JSON
 KINDS_EXPECTED = f"Expected one of {', '.join(kind.__struct_config__.tag for kind in get_args(Wanted))}"
@@ -24,11 +24,18 @@ SiteId = Annotated[int, msgspec.Meta(ge=1, le=MAX_SITE)]
 
 class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The part `request` beside the part `file`. `site`: needed where the token may write on several; `webhook`: is
-    told when the job is done or has failed."""
+    told when the job is done or has failed; `priority`: of two lanes the one that is taken first, or the one for much
+    that is not urgent."""
 
     outputs: Annotated[tuple[Wanted, ...], msgspec.Meta(min_length=1, max_length=MOST_OUTPUTS)] = DEFAULT_OUTPUTS
     site: SiteId | None = None
     webhook: Url | UnsetType = UNSET
+    priority: Annotated[Priority, msgspec.Meta(description="interactive unless said")] | UnsetType = UNSET
+
+    @property
+    def lane(self) -> Priority:
+        """Where the job goes."""
+        return Priority.INTERACTIVE if isinstance(self.priority, UnsetType) else self.priority
 
 
 class VideoRequest(UploadRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,7 +18,7 @@ from infra.service.logs import describe, logger
 from infra.service.settings import Settings
 from ingest.videos.answers import Video, VideoList, file_of, moment
 from schemas.outputs import About, Kind, Output
-from schemas.videos import CURRENT_FIRST, Engine, Job, Reason, Source, State
+from schemas.videos import CURRENT_FIRST, Engine, Job, Priority, Reason, Source, State
 
 log = logger(__name__)
 
@@ -32,7 +32,7 @@ COLUMNS = (
     *("job", "site_id", "state", "attempt", "queued_at", "at", "engine", "seconds", "reason", "detail"),
     *("source_width", "source_height", "source_duration", "source_rotation", "source_codec", "source_pixel_format"),
     *("output_kind", "output_path", "output_width", "output_height", "output_time"),
-    "output_about",
+    *("output_about", "priority", "due_at", "source_bytes", "progress", "making"),
 )
 CURRENT = (
     f"SELECT {', '.join(COLUMNS)} FROM video_jobs FINAL WHERE %s ORDER BY job DESC, {CURRENT_FIRST} LIMIT 1 BY job"
@@ -43,9 +43,10 @@ PAGE = (
     % "(length({sites:Array(UInt32)}) = 0 OR site_id IN {sites:Array(UInt32)}) AND job < {before:String}"
 )
 STORED = "SELECT DISTINCT job FROM video_jobs WHERE job IN {jobs:Array(String)}"
+SOURCE = ("width", "height", "duration", "rotation", "codec", "pixel_format", "bytes")
 AFTER_ALL = "~"  # sorts after every id
 decode_about = msgspec.json.Decoder(About).decode
-LISTED = (State.QUEUED, State.RUNNING, State.FAILED, State.DONE)
+LISTED = (State.QUEUED, State.RUNNING, State.WAITING, State.FAILED, State.DONE)
 
 
 class Away(Exception):
@@ -64,7 +65,7 @@ class States:
     def accepted(self, job: Job) -> None:
         """Remembers a job that was taken just now."""
         queued = moment(datetime.fromtimestamp(job.queued_ms / 1000, UTC))
-        self._accepted[job.id] = Video(job.id, job.site, State.QUEUED, 0, queued, queued)
+        self._accepted[job.id] = Video(job.id, job.site, State.QUEUED, 0, queued, queued, priority=job.priority)
         while len(self._accepted) > MOST_ACCEPTED:
             self._accepted.popitem(last=False)
 
@@ -152,9 +153,9 @@ def _described(row: Mapping[str, Any]) -> Video:
         reason=Reason(row["reason"]) if row["reason"] else UNSET,
         detail=row["detail"] if row["reason"] else UNSET,
         engine=Engine(row["engine"]) if row["engine"] else UNSET,
-        source=Source(
-            *(row[f"source_{name}"] for name in ("width", "height", "duration", "rotation", "codec", "pixel_format"))
-        )
-        if row["engine"]
-        else UNSET,
+        source=Source(*(row[f"source_{name}"] for name in SOURCE)) if row["engine"] else UNSET,
+        priority=Priority(row["priority"] or Priority.INTERACTIVE),  # rows of the time before have none
+        retry_at=moment(row["due_at"]) if state is State.WAITING else UNSET,
+        progress=row["progress"] if state is State.RUNNING else 1.0 if state is State.DONE else UNSET,
+        making=row["making"] if state is State.RUNNING and row["making"] else UNSET,
     )

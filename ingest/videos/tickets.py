@@ -14,7 +14,7 @@ import msgspec
 
 from infra.service.storage import Storage
 from ingest.videos.problems import Problem
-from schemas.videos import deleted_key, new_id, request_key, upload_key, url_key, webhook_key
+from schemas.videos import ATTEMPT_KEYS, deleted_key, new_id, request_key, upload_key, url_key, webhook_key
 
 LONGEST_KEY = 255  # characters of an Idempotency-Key
 # As long as the log may hold a job, and a margin (schemas.topics).
@@ -69,14 +69,14 @@ class Tickets:
             self._private.remove(key(ticket.job))
 
     def clean(self, now: float, known: Callable[[str], bool]) -> None:
-        """Removes what is over: tickets, uploads that became no job, marks of deleted jobs, URLs and
-        hooks. `known` says whether there is a job of this id."""
+        """Removes what is over: tickets, uploads that became no job, marks of deleted jobs, URLs,
+        hooks, and which records of jobs were worked on. `known` says whether there is a job of this id."""
         for key in self._private.old(request_key(""), now - self._seconds):
             ticket = self._read(key)
             if ticket is not None and not ticket.taken and not known(ticket.job):
                 self.discard(ticket)
             self._private.remove(key)
-        for prefix in (deleted_key(""), url_key(""), webhook_key("")):
+        for prefix in (deleted_key(""), url_key(""), webhook_key(""), ATTEMPT_KEYS):
             for key in self._private.old(prefix, now - MARK_SECONDS):
                 self._private.remove(key)
 

@@ -2,24 +2,28 @@
 
 A job of poster and storyboard on clips that take ever more decoding, by the CPU in process and by the engine it is
 compared with: CUDA in process where a GPU is, else ffmpeg's command line on the CPU, which shows the frame and decides
-nothing. `costs` has, for each codec, the seconds to begin and per megapixel of both engines: what stands in the table
-of `gpu_workers.router`.
+nothing. `costs` has, for each codec, the seconds to begin and per megapixel of both engines: the table by which the
+router decides (`gpu_workers.router`), which is written to `frame.table`, where there is one.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from gpu_workers.cuda import NoDevice, retain
 from gpu_workers.inputs import Limits
-from gpu_workers.router import Work, work
+from gpu_workers.nvml import Nvml
+from gpu_workers.router import Cost, Table, Work, load, stored, work
 from gpu_workers.thumbnails import Task, make
 from gpu_workers.video import open_video
+from infra.service.files import replace
 from schemas.outputs import DEFAULT_OUTPUTS
-from schemas.videos import Engine
+from schemas.videos import Engine, plain
 from tests.benchmarks.frame import Frame
 from tests.benchmarks.frame.result import Result, Setting
 from tests.benchmarks.frame.rounds import Sample, Series, interleaved
@@ -43,7 +47,12 @@ def run(frame: Frame) -> Result:
         settings.append(Setting(clip.name, series[other], series[Engine.CPU], "less"))
         points.append((clip, _work(path), series))
         path.unlink()
-    details = {"engine": other, "costs": _costs(points, other)}
+    table = Table(_machine(other), datetime.now(UTC).date().isoformat(), _costs(points, other))
+    if frame.table is not None:
+        replace(frame.table, stored(table), 0o644)
+        load(frame.table)
+        frame.say(f"written to {frame.table}")
+    details = {"engine": other, "costs": plain(table)["costs"], "table": frame.table and str(frame.table)}
     return Result("crossover", "seconds of a job", "job", "the CPU engine in process", settings, details)
 
 
@@ -65,15 +74,19 @@ def _work(path: Path) -> Work:
         return work(video, [])
 
 
-def _costs(points: Sequence[tuple[Clip, Work, dict[str, Series]]], other: Engine) -> dict[str, dict[str, list[float]]]:
+def _machine(other: Engine) -> str:
+    gpus = Nvml().snapshot().gpus
+    gpu = gpus[0].name if gpus and other is Engine.CUDA else "no GPU"
+    return f"{gpu}, {os.cpu_count()} CPUs"
+
+
+def _costs(points: Sequence[tuple[Clip, Work, dict[str, Series]]], other: Engine) -> tuple[Cost, ...]:
     """By codec and depth, and by engine: seconds to begin and per megapixel, by least squares over its clips."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for kind in dict.fromkeys((point.codec, point.deep) for _, point, _ in points):
-        mine = [(point.megapixels, series) for _, point, series in points if (point.codec, point.deep) == kind]
+    found = []
+    for codec, deep in dict.fromkeys((point.codec, point.deep) for _, point, _ in points):
+        mine = [(point.megapixels, series) for _, point, series in points if (point.codec, point.deep) == (codec, deep)]
         if len({pixels for pixels, _ in mine}) < 2:
             continue
-        name = f"{kind[0]}{' of more than 8 bits' if kind[1] else ''}"
-        found[name] = {}
         for engine in (Engine.CPU, other):
             pixels = [one for one, _ in mine]
             seconds = [median(series[engine].values) for _, series in mine]
@@ -81,5 +94,6 @@ def _costs(points: Sequence[tuple[Clip, Work, dict[str, Series]]], other: Engine
             slope = sum((x - middle) * (y - mean) for x, y in zip(pixels, seconds, strict=True)) / sum(
                 (x - middle) ** 2 for x in pixels
             )
-            found[name][engine] = [round(mean - slope * middle, 4), round(slope, 6)]
-    return found
+            if slope > 0:  # else the clips were too few to tell
+                found.append(Cost(codec, deep, engine, round(mean - slope * middle, 4), round(slope, 7)))
+    return tuple(cost for cost in found if cost.megapixel > 0)

@@ -14,11 +14,11 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from gpu_workers.leases import LOST, group
+from gpu_workers.leases import LOST
 from infra import topics
 from infra.service.settings import Settings
 from infra.service.storage import storage
-from schemas.topics import VIDEO_DEAD, VIDEO_JOBS
+from schemas.topics import VIDEO_DEAD, VIDEO_GROUP, VIDEO_JOBS
 from schemas.videos import (
     RECORD,
     SITE_HEADER,
@@ -47,10 +47,14 @@ from tests.video_services import LIMIT, Told, ask, media_worker, put, told
 # Takes a few seconds, so that there is a middle.
 MUCH: tuple[Wanted, ...] = tuple(Storyboard(width=width) for width in range(316, 321))
 
+SOON = "0.3,0.6,0.9"  # seconds before another attempt
+
 
 @pytest.fixture
 def settings(make_settings: Any) -> Settings:
-    made: Settings = make_settings(video_partitions=1, video_attempts=2, video_drain_seconds=20.0)
+    made: Settings = make_settings(
+        video_partitions=1, video_attempts=2, video_drain_seconds=20.0, video_retry_seconds=SOON
+    )
     made.videos.mkdir()
     topics.ensure(made)
     return made
@@ -87,13 +91,14 @@ def in_the_middle(worker: Service, results: Told, job: str, attempt: int) -> Non
 
 
 def offsets(settings: Settings) -> dict[int, int]:
-    """What the group has committed."""
+    """What the group has committed of the interactive lane."""
     admin: Any = KafkaAdminClient(bootstrap_servers=settings.kafka.split(","))
+    topic = settings.topic(VIDEO_JOBS)
     try:
-        found = admin.list_group_offsets(group(settings))
-        if group(settings) in found:
-            found = found[group(settings)]
-        return {tp.partition: committed.offset for tp, committed in found.items()}
+        found = admin.list_group_offsets(settings.topic(VIDEO_GROUP))
+        if settings.topic(VIDEO_GROUP) in found:
+            found = found[settings.topic(VIDEO_GROUP)]
+        return {tp.partition: committed.offset for tp, committed in found.items() if tp.topic == topic}
     finally:
         admin.close()
 
@@ -286,9 +291,9 @@ def test_an_upload_is_done_as_any_file(settings: Settings, clip: Path, worker: S
 def test_a_job_that_kills_two_engines_is_quarantined_and_leaves_a_dead_letter(
     settings: Settings, make_settings: Any, clip: Path, results: Told, tmp_path: Path
 ) -> None:
-    patient = make_settings(video_partitions=1, video_attempts=5, state=settings.state)
+    patient = make_settings(video_partitions=1, video_attempts=5, video_retry_seconds=SOON, state=settings.state)
     worker = media_worker(patient, tmp_path, "patient")
-    poison, once = ask(settings, clip, *MUCH), ask(settings, clip, Storyboard())
+    poison = ask(settings, clip, *MUCH)
     try:
         worker.start(wait=False)
         for attempt in (1, 2):
@@ -296,6 +301,7 @@ def test_a_job_that_kills_two_engines_is_quarantined_and_leaves_a_dead_letter(
             kill_decoder(worker)
         results.wait(lambda told: "failed 2" in told.of(poison))
         assert results.last(poison).reason is Reason.QUARANTINED
+        once = ask(settings, clip, *MUCH)
         results.wait(lambda told: "running 1" in told.of(once))
         kill_decoder(worker)
         results.wait(lambda told: "done 2" in told.of(once))
@@ -341,7 +347,7 @@ def test_a_hanging_job_costs_an_attempt_and_not_the_lease(
     settings: Settings, make_settings: Any, clip: Path, results: Told, tmp_path: Path
 ) -> None:
     patient = make_settings(
-        video_partitions=1, video_attempts=2, video_job_seconds=9.0, state=settings.state
+        video_partitions=1, video_attempts=2, video_retry_seconds=SOON, video_job_seconds=9.0, state=settings.state
     )  # longer than the group waits for a member that says nothing
     worker = media_worker(patient, tmp_path, "patient")
     try:
@@ -349,7 +355,7 @@ def test_a_hanging_job_costs_an_attempt_and_not_the_lease(
         job = ask(settings, clip, Storyboard())
         decoder(worker).suspend()
         results.wait(lambda told: "done 2" in told.of(job))
-        assert results.of(job) == ["running 1", "running 2", "done 2"]
+        assert results.of(job) == ["running 1", "waiting 1", "running 2", "done 2"]
         assert len({result.worker for result in results.results}) == 1
         assert "lost" not in worker.log.read_text()
         assert worker.stop() == 0

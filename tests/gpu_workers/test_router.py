@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gpu_workers.inputs import regular_file
-from gpu_workers.router import Work, cheapest, work
+from gpu_workers.router import DEFAULT, Cost, Table, TableError, Work, cheapest, load, stored, work
 from gpu_workers.video import open_video
+from gpu_workers.worker import table
+from infra.service.settings import Settings
 from schemas.videos import Engine
 from tests.clips import small
 from tests.gpu_workers.conftest import LIMITS
@@ -46,3 +49,48 @@ def test_work_is_the_keyframes_of_a_long_one(media: Path) -> None:
         wanted = work(video, [float(second) for second in range(100)])
     assert not wanted.every
     assert wanted.megapixels == pytest.approx(100 * 2.0736)
+
+
+def test_a_stored_table_decides(tmp_path: Path) -> None:
+    path = tmp_path / "router.json"
+    path.write_bytes(stored(DEFAULT))
+    assert load(path) == DEFAULT
+    long = Work("h264", False, True, 900 * 2.0736)
+    slow = Table(
+        "another",
+        "2026-01-01",
+        tuple(
+            msgspec.structs.replace(cost, begin=99.0) if cost.engine is Engine.CUDA else cost for cost in DEFAULT.costs
+        ),
+    )
+    assert (cheapest(long, DEFAULT), cheapest(long, slow)) == (Engine.CUDA, Engine.CPU)
+    assert cheapest(long, Table("without a GPU", "2026-01-01", (DEFAULT.costs[0],))) is Engine.CPU
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        stored(DEFAULT)[:-20],
+        b"",
+        b"[]",
+        stored(DEFAULT).replace(b"0.0012", b"-0.0012"),
+        stored(DEFAULT).replace(b'"cuda"', b'"abacus"'),
+        stored(DEFAULT).replace(b'"deep"', b'"depth"'),
+        stored(Table("a", "b", (DEFAULT.costs[0],) * 2)),
+    ],
+)
+def test_a_damaged_table_is_refused_by_name(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "router.json"
+    path.write_bytes(damage)
+    with pytest.raises(TableError, match=r"router\.json.*bench crossover"):
+        load(path)
+
+
+def test_a_worker_takes_the_table_of_its_settings(tmp_path: Path) -> None:
+    settings = Settings(state=tmp_path)
+    assert table(settings) == DEFAULT
+    other = Table("another", "2026-01-01", (Cost("h264", False, Engine.CPU, 0.1, 0.1),))
+    (tmp_path / "router.json").write_bytes(stored(other))
+    assert table(settings) == other
+    with pytest.raises(TableError, match=r"named\.json.*no such table"):
+        table(Settings(state=tmp_path, video_router_table=tmp_path / "named.json"))

@@ -15,13 +15,15 @@ class BenchmarkError(RuntimeError):
 class Frame:
     """How one run is to be made. `quick`: as little as shows that it works; its figures mean little.
 
-    folder: a temporary one that is the run's own. say: shows a line of progress.
+    folder: a temporary one that is the run's own. say: shows a line of progress. table: where a benchmark leaves what
+    others decide by.
     """
 
     rounds: int
     quick: bool
     folder: Path
     say: Callable[[str], None]
+    table: Path | None = None
 
     def pick(self, full: int, quick: int) -> int:
         """A size: for a real run, and for a quick one."""
