@@ -98,7 +98,7 @@ KINDS: dict[str, Callable[[Random], tuple[str, str]]] = {
 
 
 def forms(text: str) -> Iterator[bytes]:
-    """As it is, as in JSON, percent-encoded once and twice, in upper and lower case, in base64 wherever it begins in it."""
+    """As it is, as in JSON, percent-encoded once and twice, in upper and lower case, in base64 wherever it begins."""
     for one in {text, text.upper(), text.lower()}:
         yield one.encode()
         yield json.dumps(one)[1:-1].encode()
