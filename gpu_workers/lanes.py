@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from gpu_workers.assignor import LaneAssignor
+from gpu_workers.consumer import Consumer
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
 from infra.service.settings import Settings
@@ -76,7 +76,7 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]
         while not self._stop.is_set():
             self._progress.mark()
             try:
-                self._consumer = KafkaConsumer(
+                self._consumer = Consumer(
                     bootstrap_servers=self._settings.kafka.split(","),
                     client_id=self._worker,
                     group_id=self._settings.topic(VIDEO_GROUP),

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from gpu_workers import metrics
+from gpu_workers.consumer import Consumer
 from gpu_workers.lanes import LANES
 from gpu_workers.reports import Reporter
 from infra.service.health import Progress
@@ -87,7 +87,7 @@ class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
     def _read(self) -> None:
         self.progress.mark()
         self._due.clear()
-        self._consumer = KafkaConsumer(
+        self._consumer = Consumer(
             bootstrap_servers=self._settings.kafka.split(","),
             client_id="veilstream-video-retries",
             group_id=self._settings.topic(VIDEO_RETRIES_GROUP),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from infra.local.stack import Stack, isolated, new_ports
@@ -19,6 +20,9 @@ from infra.service.settings import Settings
 from tests.databases import install
 from tests.gateway import Gateway, running
 from tests.services import Service, Services
+
+hypothesis.settings.register_profile("shared", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+hypothesis.settings.load_profile("shared")  # machines are shared: how long a draw takes says nothing
 
 SettingsMaker = Callable[..., Settings]
 Starter = Callable[..., Service]

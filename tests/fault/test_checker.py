@@ -261,4 +261,4 @@ def test_a_rollup_that_drifted_by_one_is_found(tables: Tables, view: str) -> Non
     assert (books.lost, books.doubled, books.reordered) == (0, 0, 0)
     assert not books.right
     assert any(finding.startswith(f"{view}.pageviews of site 2") for finding in books.findings), books.findings
-    assert books.unexplained == (2 if view == "hours" else 1)  # days are made of hours
+    assert books.unexplained == 1

@@ -27,7 +27,8 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_one_file_gives_three_and_one_line_of_json(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    done = thumbnail(small(tmp_path / "clip.mp4"), "--out", out, "--json")
+    clip = small(tmp_path / "clip.mp4")
+    done = thumbnail(clip, "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     answer = json.loads(line)
@@ -39,6 +40,7 @@ def test_one_file_gives_three_and_one_line_of_json(tmp_path: Path) -> None:
         "rotation": 0,
         "codec": "h264",
         "pixel_format": "yuv420p",
+        "bytes": clip.stat().st_size,
     }
     assert [output["kind"] for output in answer["outputs"]] == ["poster", "storyboard", "webvtt", "tiles"]
     assert set(answer["outputs"][0]) >= {"kind", "path", "width", "height", "time", "score", "placeholder", "colour"}

@@ -153,7 +153,7 @@ def test_what_fails_on_the_gpu_is_done_by_the_cpu(tmp_path: Path, monkeypatch: p
     if Nvml().snapshot().state is NvmlState.OK:
         pytest.skip("there is a GPU; tests/gpu has more")
     clip = small(tmp_path / "clip.mp4")
-    monkeypatch.setattr(router, "cheapest", lambda _: Engine.CUDA)
+    monkeypatch.setattr(router, "cheapest", lambda *_: Engine.CUDA)
     outputs = (Poster(), Storyboard())
     made = make(Task(str(clip), None, outputs, str(tmp_path), "auto", LIMITS, None, 0))
     assert made.engine is Engine.CPU
@@ -185,6 +185,6 @@ def test_an_engine_that_loses_frames_without_a_word_is_not_believed(
             yield source if engine is Engine.CPU else Half(video)
 
     monkeypatch.setattr(thumbnails, "source_of", lossy)
-    monkeypatch.setattr(router, "cheapest", lambda _: Engine.CUDA)
+    monkeypatch.setattr(router, "cheapest", lambda *_: Engine.CUDA)
     clip = small(tmp_path / "clip.mp4")
     assert make(Task(str(clip), None, DEFAULT_OUTPUTS, str(tmp_path), "auto", LIMITS, None, 0)).engine is Engine.CPU

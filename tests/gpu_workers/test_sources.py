@@ -79,6 +79,7 @@ def settings(make_settings: Any, server: Server, site: Site) -> Settings:
     made: Settings = make_settings(
         video_partitions=1,
         video_attempts=2,
+        video_retry_seconds="1,1,1",
         outbound_schemes="http",
         outbound_ports=str(server.port),
         video_fetch_bytes=len(site.clip) + 1000,
@@ -153,12 +154,13 @@ def test_what_a_url_leads_to(
     lost = ask(settings, f"{base}/clip.mp4")
     kept.private.remove(url_key(lost))
     worker.start(wait=False)
-    results.wait(lambda told: any(state.startswith("failed") for state in told.of(lost)))
+    ended = (State.DONE, State.FAILED)
+    results.wait(lambda told: all(told.of(job) and told.last(job).state in ended for job in (*asked, lost)))
     for job, reason in asked.items():
         assert results.last(job).reason == reason, (results.of(job), results.last(job).detail)
     retried = [job for job, reason in asked.items() if len(results.of(job)) > 2]
     assert retried == [list(asked)[2], list(asked)[9]]
-    assert results.of(retried[0]) == ["running 1", "running 2", "done 2"]
+    assert results.of(retried[0]) == ["running 1", "waiting 1", "running 2", "done 2"]
     assert results.last(lost).reason is Reason.NOT_FOUND
     assert worker.stop() == 0
     # Of the URL nothing is left, and it was nowhere else.

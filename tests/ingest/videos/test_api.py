@@ -283,7 +283,9 @@ def test_an_upload_is_durable_and_a_job(api: Api, kept: Storage) -> None:
     answer = api.upload(CLIP, outputs=[{"kind": "storyboard", "width": 64, "tiles": 4}])
     assert answer.status == 202
     (job,) = jobs(api.settings)
-    assert job == Job(answer.body["id"], 1, Uploaded(), job.queued_ms, (Storyboard(width=64, tiles=4),))
+    assert job == Job(
+        answer.body["id"], 1, Uploaded(), job.queued_ms, (Storyboard(width=64, tiles=4),), bytes=len(CLIP)
+    )
     assert kept.private.read(upload_key(job.id)) == CLIP
     assert left(api.settings) == [job.id]
     bare = api.ask("POST", "/v1/videos", form(file=b"only the file"), FORM)

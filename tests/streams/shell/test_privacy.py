@@ -57,7 +57,7 @@ def test_views_tell_the_referrer_of_a_visit_and_the_reasons_of_a_bot(
 ) -> None:
     publish_policies(world, POLICIES)
     now = time.time_ns() // 1_000_000
-    base = "idsite=4&rec=1&bots=1&url=https%3A%2F%2Fshop.example%2F&urlref="
+    base = "idsite=4&rec=1&bots=1&res=800x600&url=https%3A%2F%2Fshop.example%2F&urlref="
     froms = ["", "https://t.co/x", "https://www.google.com/search?q=shoe", ""]
     agents = ["GPTBot", "python-requests crawler", "", "Mozilla/5.0 (Windows NT 10.0; rv:99.0) Gecko Firefox/99.0"]
     events = [
