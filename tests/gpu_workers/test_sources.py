@@ -18,7 +18,7 @@ from infra import topics
 from infra.service.settings import Settings
 from infra.service.storage import Storage, storage
 from schemas.topics import VIDEO_JOBS, VIDEO_RESULTS
-from schemas.videos import Fetched, Job, Poster, Reason, deleted_key, encode, new_id, url_key
+from schemas.videos import Fetched, Job, Poster, Reason, State, deleted_key, encode, new_id, url_key
 from tests.clips import small
 from tests.services import Service
 from tests.video_services import Told, media_worker, put, told
