@@ -108,6 +108,7 @@ def test_from_upload_to_files_and_nothing(
         assert bucket["s3_secret_access_key"] not in service.log.read_text()
 
 
+@pytest.mark.long
 def test_a_bucket_that_is_away_is_waited_for(
     installation: Settings, services: Services, gateway: Gateway, bucket: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def _add(folder: Path, together: Barrier) -> None:
         sites.add_token(folder, None, Role.SUPERUSER)
 
 
+@pytest.mark.long
 def test_two_processes_never_get_the_same_id_and_lose_no_token(tmp_path: Path) -> None:
     context = get_context("spawn")
     together = context.Barrier(2)

@@ -108,6 +108,7 @@ def stored(settings: Settings) -> set[str]:
         return {row[0] for row in client.query("SELECT page_view_id FROM events").result_rows}
 
 
+@pytest.mark.long
 def test_up_kill_all_up_down(beside: Settings) -> None:
     """Everything is killed with -9, supervisor included; the data is there again after `up`."""
     status, output, errors = run(beside, "up")

@@ -31,6 +31,7 @@ def settings(impatient: Settings) -> Settings:
     return impatient
 
 
+@pytest.mark.long
 def test_the_broker_may_be_away(settings: Settings, start_collector: Starter, stack: Stack) -> None:
     collector = start_collector(settings)
     with Senders(settings) as senders:

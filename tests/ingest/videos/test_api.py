@@ -472,6 +472,7 @@ def test_the_same_request_is_one_job(api: Api, service: Service, kept: Storage) 
     assert other.post(path="a.mp4", key="k").body["id"] != first["id"]
 
 
+@pytest.mark.long
 def test_a_request_that_was_not_taken_may_be_sent_again(api: Api, stack: Stack, kept: Storage) -> None:
     assert api.post(path="a.mp4").status == 202
     stack.stop_part("kafka")
