@@ -232,6 +232,7 @@ class VideoResults:
         self._stopping = False
         self._reading: _Reading | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[bool] | None = None  # of a life that has failed
         self._problem = "starting"
         self._in_vain = 0
         self._broken = ""
@@ -247,7 +248,10 @@ class VideoResults:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if self._reading is not None:
+        if self._ending is not None and not self._ending.done():
+            with suppress(TimeoutError):  # told to stop twice, an application does not end what it was at
+                await asyncio.wait_for(asyncio.shield(self._ending), seconds)
+        elif self._reading is not None:
             await self._reading.stop(seconds)
 
     def alive(self) -> str:
@@ -291,7 +295,8 @@ class VideoResults:
             away = isinstance(error, KafkaError | OSError)
             if not away:
                 self._in_vain += 1
-            if not await reading.stop(STOP):
+            self._ending = asyncio.create_task(reading.stop(STOP))
+            if not await asyncio.shield(self._ending):
                 # What is left of it may stay in the group, and then nobody else gets its partitions.
                 self._broken = f"{self._problem}, and cannot be ended"
             await asyncio.sleep(wait)
