@@ -66,7 +66,7 @@ def snapshot(client: Client, seconds: int, names: dict[int, str], lag: Callable[
     sites = [
         Site(int(number), names.get(int(number), ""), int(events), events / seconds, int(views), int(visits), int(bots))
         for number, events, views, visits, bots in client.query(
-            "SELECT site_id, count() AS events, countIf(action_type = 1), uniq(visit_id), countIf(bot != 0) "
+            "SELECT site_id, count() AS events, countIf(action_type = 1), uniq(visit_id), countIf(bot_score >= 50) "
             f"FROM events WHERE {came} GROUP BY site_id ORDER BY events DESC, site_id LIMIT {SHOWN}"
         ).result_rows
     ]

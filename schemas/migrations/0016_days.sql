@@ -367,8 +367,8 @@ CREATE OR REPLACE VIEW bots
     `visits` UInt64 COMMENT 'Visits'
 )
 AS SELECT site_id, day, toString(browser) AS name, bot_reasons AS reasons, any(bot_score) AS score, count() AS events, countIf(action_type = 1) AS pageviews, uniqExact(visit_id) AS visits
-FROM events WHERE bot != 0 GROUP BY site_id, day, name, reasons
-COMMENT 'What may not be people, by day, name and reason';
+FROM events WHERE bot_score >= 50 GROUP BY site_id, day, name, reasons
+COMMENT 'What may not be people (a score of at least 50), by day, name and reason';
 
 CREATE OR REPLACE VIEW crashes
 (
