@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -284,9 +285,8 @@ class Leases:
         self._lanes.commit(place, record.offset, left)
         headers = [(name, value) for name, value in carrying(record.headers, left) if name != LANE_HEADER]
         headers.append((LANE_HEADER, job.priority.encode()))
-        while not self._reporter.send(waiting_topic(left.failed), record.value, record.key, headers, ACKNOWLEDGED):
-            self._lanes.keep()
-            self._lanes.unanswered()
+        topic = waiting_topic(left.failed)
+        self._insist(lambda: self._reporter.send(topic, record.value, record.key, headers, ACKNOWLEDGED))
         self._tell(
             self._result(
                 job, State.WAITING, left.begun, reason=failure.reason, detail=failure.detail, due_ms=left.due_ms
@@ -301,9 +301,7 @@ class Leases:
             job, State.FAILED, left.begun, reason=failure.reason, detail=failure.detail, seconds=seconds
         )
         letter = DeadLetter(job, result, left.engine, failure.tail)
-        while not self._reporter.bury(letter, ACKNOWLEDGED):  # before it is told, so that no job fails without one
-            self._lanes.keep()
-            self._lanes.unanswered()
+        self._insist(lambda: self._reporter.bury(letter, ACKNOWLEDGED))  # first, so that no job fails without one
         return result
 
     def _work(self, job: Job, place: TopicPartition, offset: int, before: Attempts, now: Attempts) -> Made:
@@ -368,9 +366,12 @@ class Leases:
             raise GivenUp("stopping")
 
     def _tell(self, result: Result) -> None:
-        """Kafka may be away for as long as it likes."""
+        self._insist(lambda: self._reporter.report(result, ACKNOWLEDGED))
+
+    def _insist(self, send: Callable[[], bool]) -> None:
+        """Sends until it is acknowledged: Kafka may be away for as long as it likes. Raises GivenUp."""
         self._lanes.keep()
-        while not self._reporter.report(result, ACKNOWLEDGED):
+        while not send():
             self._lanes.unanswered()
             self._lanes.keep()
 

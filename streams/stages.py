@@ -88,7 +88,11 @@ class Stages(Commerce, Identity):
         both = [f"{distinct[pair >> 32]}{BETWEEN}{hints[pair & 0xFFFFFFFF]}" for pair in pairs]
         bot |= np.array(cache.hints.of(both, self.n), np.uint16)[pair_at]
         bot |= np.where(networks, np.uint16(Bot.ADDRESS), np.uint16(0))
-        scripted = np.logical_or.reduce([query.filled(name) for name in bots.SCRIPTED]) | (rows.role > 0)
+        scripted = rows.role > 0
+        for name in bots.SCRIPTED:
+            if scripted.all():  # nearly every request has the first of them
+                break
+            scripted |= query.filled(name)
         self.columns["bot"] = pa.array(np.where(scripted, bot, bot | np.uint16(Bot.NO_SCRIPTS)))
         distinct, tongue_at = rows.language.override(*query.texts("lang"))
         tongues = cache.languages.of(distinct, self.n)

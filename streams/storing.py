@@ -20,11 +20,6 @@ class Store:
         self._patience = patience
         self._client: Client | None = None
 
-    @property
-    def waiting_for(self) -> str:
-        """What is away now, "" when nothing is."""
-        return self._patience.waiting_for
-
     def put(self, name: str, rows: pa.Table) -> None:
         """Returns once all rows are stored; after an error they are sent again, which changes nothing for readers.
 

@@ -283,6 +283,8 @@ def test_every_column_says_what_it_is(told: Told, world: Settings) -> None:
         "AND engine = 'View'))"
     )
     assert unsaid == []
+    for (view,) in told("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"):
+        told(f"SELECT * FROM {view} LIMIT 1")  # every column can be asked for
     assert told(
         "SELECT count() FROM system.tables WHERE database = currentDatabase() AND engine = 'View' AND comment = ''"
     ) == [(0,)]
