@@ -18,8 +18,9 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
+from gpu_workers import metrics
 from gpu_workers.assignor import LaneAssignor
-from gpu_workers.consumer import Consumer
+from gpu_workers.consumer import Consumer, StandsStill
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
 from infra.service.settings import Settings
@@ -117,7 +118,15 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]
             for place, records in self._consumer.poll(timeout_ms=int(POLL * 1000), max_records=1).items():
                 taken = place.topic == self._topics[Priority.BATCH]
                 self._since_batch = 0 if taken or not contended else self._since_batch + 1
+                self._consumer.read_nothing(False)
                 return place, records[0]
+            self._consumer.read_nothing(lane is not None)
+        except StandsStill as error:
+            log.warning("consumer_renewed", what="lanes", **describe(error))
+            metrics.renewed.labels("lanes").inc()
+            self.close()
+            self.problem = "joins the group anew"
+            self.connect()
         except (KafkaError, OSError) as error:
             self._away(error)
         return None

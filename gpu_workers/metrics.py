@@ -17,6 +17,7 @@ attempts = counter("video_attempts", "attempts", "Attempts at jobs that were beg
 returned = counter("video_returned", "jobs", "Jobs that were given back to the group before their end", ["why"])
 retried = counter("video_retried", "jobs", "Failed attempts after which a job waits for another", ["reason"])
 handed_on = counter("video_handed_on", "jobs", "Jobs that had waited and were put back on their lane by this worker")
+renewed = counter("video_consumer_renewed", "clients", "Clients of Kafka that read nothing of what waited", ["what"])
 job_seconds = histogram("video_job", "seconds", "One attempt, from its begin to its outcome", buckets=SECONDS)
 decoder_starts = gauge("video_decoder", "starts", "How often the decoder's process was started")
 gpus = gauge("video_gpus", "devices", "GPUs that NVML sees")

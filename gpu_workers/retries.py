@@ -18,7 +18,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from gpu_workers import metrics
-from gpu_workers.consumer import Consumer
+from gpu_workers.consumer import Consumer, StandsStill
 from gpu_workers.lanes import LANES
 from gpu_workers.reports import Reporter
 from infra.service.health import Progress
@@ -33,6 +33,7 @@ log = logger(__name__)
 POLL = 0.2  # seconds
 AGAIN = 1.0  # seconds after Kafka has failed
 ACKNOWLEDGED = 5.0  # seconds
+LOOK = 5.0  # seconds without a record between looks at whether there is one
 
 
 def waiting_topic(failed: int) -> str:
@@ -76,6 +77,9 @@ class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
         while not self._stop.is_set():
             try:
                 self._read()
+            except StandsStill as error:
+                log.warning("consumer_renewed", what="retries", **describe(error))
+                metrics.renewed.labels("retries").inc()
             except (KafkaError, OSError) as error:
                 log.warning("waiting", what="retries", **describe(error))
             except Exception as error:
@@ -103,14 +107,29 @@ class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
             metrics_enabled=False,
         )
         self._consumer.subscribe(self._topics, listener=self)
+        looked = 0.0
         while not self._stop.is_set():
             self.progress.mark()
             now = time.time() * 1000
             for place in [place for place, due in self._due.items() if due <= now]:
                 del self._due[place]
                 self._consumer.resume(place)
-            for place, records in self._consumer.poll(timeout_ms=int(POLL * 1000)).items():
+            found = self._consumer.poll(timeout_ms=int(POLL * 1000))
+            for place, records in found.items():
                 self._hand_on(place, records)
+            if found or not looked:
+                looked = time.monotonic()
+                self._consumer.read_nothing(False)
+            elif time.monotonic() - looked > LOOK:
+                looked = time.monotonic()
+                self._consumer.read_nothing(self._something_waits())
+
+    def _something_waits(self) -> bool:
+        """Whether there is a record to read now."""
+        places = [place for place in self._consumer.assignment() if place not in self._due]
+        ends = self._consumer.end_offsets(places, timeout_ms=int(ACKNOWLEDGED * 1000)) if places else {}
+        positions = {place: self._consumer.position(place, timeout_ms=int(ACKNOWLEDGED * 1000)) for place in ends}
+        return any((positions[place] or 0) < end for place, end in ends.items())
 
     def _hand_on(self, place: TopicPartition, records: list[Any]) -> None:
         """What is due of a partition, in its order; raises KafkaError where that cannot be done."""

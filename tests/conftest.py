@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,23 @@ hypothesis.settings.load_profile("shared")  # machines are shared: how long a dr
 
 SettingsMaker = Callable[..., Settings]
 Starter = Callable[..., Service]
+
+
+LOG_LINES = 30  # of each service's log, below the report of a test that failed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows the ends of what a failed test's services have logged, as the folder is soon gone."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.when == "call" and report.failed and folder is not None:
+        for log in sorted(folder.glob("*.log")):
+            end = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            report.sections.append((f"end of {log.name}", "\n".join(end)))
+    return report
 
 
 @pytest.fixture(scope="session")

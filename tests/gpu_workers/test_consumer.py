@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
+import pytest
 from kafka import KafkaProducer, TopicPartition
 
+from gpu_workers import consumer as consumers
+from gpu_workers import lanes, retries
 from gpu_workers.consumer import Consumer
+from gpu_workers.lanes import Lanes
+from gpu_workers.reports import Reporter
+from gpu_workers.retries import Retries
 from infra import topics
+from infra.service.health import Progress
 from infra.service.settings import Settings
-from schemas.topics import VIDEO_JOBS
+from schemas.attempts import Attempts, carrying
+from schemas.topics import VIDEO_JOBS, VIDEO_RETRIES
 
-LIMIT = 30.0  # seconds
+LIMIT = 60.0  # seconds
 
 
 def test_a_partition_that_was_resumed_goes_on(settings: Settings) -> None:
@@ -46,3 +56,77 @@ def test_a_partition_that_was_resumed_goes_on(settings: Settings) -> None:
     finally:
         consumer.close()
     assert found == {first: [b"0", b"1", b"2"], second: [b"0", b"1", b"2"]}
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> list[Consumer]:
+    """The consumers that were made, of which the first never gives anything, as a client would that is at fault."""
+    made: list[Consumer] = []
+
+    class Sometimes(Consumer):
+        def __init__(self, *topics: str, **config: Any) -> None:
+            super().__init__(*topics, **config)
+            made.append(self)
+
+        def poll(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().poll(*args, **kwargs)
+            if self is not made[0]:
+                return found
+            for place, records in found.items():
+                self.seek(place, records[0].offset)
+            return {}
+
+    monkeypatch.setattr(lanes, "Consumer", Sometimes)
+    monkeypatch.setattr(retries, "Consumer", Sometimes)
+    monkeypatch.setattr(retries, "LOOK", 0.2)
+    monkeypatch.setattr(consumers, "STILL", 1.0)
+    return made
+
+
+@pytest.fixture
+def topic_of_jobs(settings: Settings) -> str:
+    topics.ensure(settings)
+    return settings.topic(VIDEO_JOBS)
+
+
+def send(settings: Settings, topic: str, value: bytes, attempts: Attempts) -> None:
+    producer = KafkaProducer(bootstrap_servers=settings.kafka.split(","))
+    producer.send(settings.topic(topic), value, headers=carrying([], attempts)).get(LIMIT)
+    producer.close()
+
+
+def test_lanes_whose_client_reads_nothing_get_another(
+    settings: Settings, topic_of_jobs: str, deaf: list[Consumer]
+) -> None:
+    send(settings, VIDEO_JOBS, b"job", Attempts())
+    held = Lanes(settings, "worker", threading.Event(), Progress("a test", LIMIT))
+    assert held.connect()
+    try:
+        deadline, found = time.monotonic() + LIMIT, None
+        while found is None and time.monotonic() < deadline:
+            found = held.next()
+    finally:
+        held.close()
+    assert found is not None
+    assert (found[0].topic, found[1].value) == (topic_of_jobs, b"job")
+    assert len(deaf) == 2
+
+
+def test_retries_whose_client_reads_nothing_get_another(
+    settings: Settings, topic_of_jobs: str, deaf: list[Consumer]
+) -> None:
+    send(settings, VIDEO_RETRIES[0], b"job", Attempts(1, 1))
+    reporter = Reporter(settings, "reporter")
+    waiting = Retries(settings, reporter)
+    waiting.start()
+    consumer = Consumer(topic_of_jobs, bootstrap_servers=settings.kafka.split(","), auto_offset_reset="earliest")
+    try:
+        deadline, found = time.monotonic() + LIMIT, []
+        while not found and time.monotonic() < deadline:
+            found = [record.value for records in consumer.poll(timeout_ms=200).values() for record in records]
+    finally:
+        consumer.close()
+        waiting.end(LIMIT)
+        reporter.close(1.0)
+    assert found == [b"job"]
+    assert len(deaf) == 2
