@@ -121,7 +121,7 @@ def test_retries_whose_client_reads_nothing_get_another(
     waiting.start()
     consumer = Consumer(topic_of_jobs, bootstrap_servers=settings.kafka.split(","), auto_offset_reset="earliest")
     try:
-        deadline, found = time.monotonic() + LIMIT, []
+        deadline, found = time.monotonic() + LIMIT, list[bytes]()
         while not found and time.monotonic() < deadline:
             found = [record.value for records in consumer.poll(timeout_ms=200).values() for record in records]
     finally:
