@@ -64,11 +64,13 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Partitions that were not ours before: nothing is taken of them before their lane's turn."""
+        log.info("partitions_assigned", what="lanes", partitions=len(set(assigned)))
         self._fresh |= set(assigned)
         self._consumer.pause(*assigned)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Partitions that go to another worker, or are lost."""
+        log.info("partitions_revoked", what="lanes", partitions=len(set(revoked)))
         if self._held in set(revoked):
             self.lost.set()
 

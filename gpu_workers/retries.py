@@ -67,9 +67,11 @@ class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Partitions that were not ours before: read from what is committed."""
+        log.info("partitions_assigned", what="retries", partitions=_named(assigned))
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Another worker hands these on."""
+        log.info("partitions_revoked", what="retries", partitions=_named(revoked))
         for place in revoked:
             self._due.pop(place, None)
 
@@ -154,3 +156,7 @@ class Retries(ConsumerRebalanceListener):  # type: ignore[misc]
                 consumer.close(autocommit=False, timeout_ms=2000)
             except (KafkaError, OSError) as error:
                 log.warning("consumer_not_closed", error=type(error).__name__)
+
+
+def _named(places: Iterable[TopicPartition]) -> list[str]:
+    return [f"{place.topic}-{place.partition}" for place in sorted(places)]

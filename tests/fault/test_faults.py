@@ -1,8 +1,7 @@
-"""Faults on real processes, with the books at the end: one kill of each kind always, two of each fault when long."""
+"""Two of each fault on real processes, with the books at the end."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,8 @@ from tests.fault import FAULTS
 from tests.fault.clock import Clock, library
 from tests.fault.field import FaultError
 from tests.fault.figures import Findings
-from tests.fault.kill import Kill
 from tests.fault.laboratory import Plan, run
 
-EVENT_PATH = ("worker", "collector", "kafka", "front")
 AWAY = 15.0  # seconds of an outage here; `veilstream fault` has a minute
 
 
@@ -23,13 +20,6 @@ def held(found: Findings, least: int) -> None:
     assert found.right, found.lines()
     assert (found.books.lost, found.books.doubled, found.unexplained) == (0, 0, 0)
     assert found.books.acknowledged > least
-
-
-@pytest.mark.timeout(600)
-def test_one_kill_of_each_kind_of_process(tmp_path: Path) -> None:
-    found = run("kill", [Kill(EVENT_PATH)], tmp_path, Plan(kills=len(EVENT_PATH), seed=1, rate=300), print)
-    held(found, 1_000)
-    assert Counter(done.kind for done in found.done) == Counter(EVENT_PATH)
 
 
 @pytest.mark.long

@@ -18,10 +18,10 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @pytest.mark.timeout(300)
 def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
-    found = run(tmp_path, 6000, 1, print)
+    found = run(tmp_path, 3000, 1, print)
     assert found.problems == []
-    assert found.requests >= 6000
-    assert found.events > 500
+    assert found.requests >= 3000
+    assert found.events > 250
     assert {"200", "204", "400", "404"} <= found.statuses.keys()
     assert found.packets > 0
 

@@ -301,7 +301,7 @@ def test_a_job_that_kills_two_engines_is_quarantined_and_leaves_a_dead_letter(
             kill_decoder(worker)
         results.wait(lambda told: "failed 2" in told.of(poison))
         assert results.last(poison).reason is Reason.QUARANTINED
-        once = ask(settings, clip, *MUCH)
+        once = ask(settings, clip, Poster(width=320))
         results.wait(lambda told: "running 1" in told.of(once))
         kill_decoder(worker)
         results.wait(lambda told: "done 2" in told.of(once))

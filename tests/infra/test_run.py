@@ -185,6 +185,7 @@ def test_it_works_from_anywhere_and_through_a_link(prepared: Checkout, tmp_path:
     assert done.stdout == f"{prepared.venv} one x\n"
 
 
+@pytest.mark.long
 def test_a_new_lock_file_makes_the_environment_anew_with_the_right_hash_only(prepared: Checkout) -> None:
     lock = prepared.folder / "requirements.lock"
     before = lock.read_text()
@@ -221,6 +222,7 @@ def test_interrupted_half_way_it_goes_on(unfinished: Checkout, number: signal.Si
     assert output == f"{unfinished.venv} one again\n"
 
 
+@pytest.mark.long
 def test_an_environment_that_lost_its_packages_half_way_is_rebuilt(prepared: Checkout) -> None:
     (prepared.venv / "prepared").unlink(missing_ok=True)
     (prepared.venv / "packages").unlink(missing_ok=True)

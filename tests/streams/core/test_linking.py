@@ -21,6 +21,7 @@ from streams.batch import Record
 from tests.streams.core.traffic import AGENTS, START_MS, fresh, q, world
 
 VISITORS, VIEWS = 10_000, 2
+LONG = pytest.mark.long
 FEWER = 2_500  # enough to see any difference that a rule makes
 DAY_MS = 86_400_000
 PLACE = {"writer", "seq", "offset"}
@@ -178,6 +179,7 @@ def test_the_default_links_no_better_than_the_coarse_columns() -> None:
     assert by_all <= by_coarse + POINT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_is_explained_is_what_can_be_linked(preset: str) -> None:
     by_all, by_coarse = linked(preset, FEWER)
@@ -187,7 +189,9 @@ def test_what_is_explained_is_what_can_be_linked(preset: str) -> None:
     )
 
 
-@pytest.mark.parametrize("rule", ["resolution", "device_versions", "plugins"])
+@pytest.mark.parametrize(
+    "rule", ["resolution", pytest.param("device_versions", marks=LONG), pytest.param("plugins", marks=LONG)]
+)
 def test_a_fine_column_is_noticed_by_the_linker_and_named(rule: str) -> None:
     by_all, by_coarse = linked("no-personal-data", FEWER, **{rule: True})
     assert by_all > by_coarse + POINT

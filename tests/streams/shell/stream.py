@@ -191,12 +191,12 @@ def total(client: Client, expected: int, limit: float = 90.0) -> dict[str, int]:
     """The books once they have received `expected` events, checked."""
     eventually(lambda: books(client), lambda b: b["received"] >= expected, limit)
     found = books(client)  # once more, as the parts of one answer are not of one moment
-    assert found["received"] == expected
-    assert found["events"] == found["stored"] == found["names"]
-    assert found["packets"] == found["places"]
-    assert found["rejects"] == found["rejected"]
-    assert found["repeats"] == found["repeated"]
-    assert found["stored"] + found["rejected"] + found["excluded"] + found["repeated"] == expected
+    assert found["received"] == expected, found
+    assert found["events"] == found["stored"] == found["names"], found
+    assert found["packets"] == found["places"], found
+    assert found["rejects"] == found["rejected"], found
+    assert found["repeats"] == found["repeated"], found
+    assert found["stored"] + found["rejected"] + found["excluded"] + found["repeated"] == expected, found
     return found
 
 

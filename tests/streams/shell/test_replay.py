@@ -20,7 +20,7 @@ from tests.streams.shell.conftest import MakePipeline
 from tests.streams.shell.stream import DUMPS, dump, events, packets, with_repeats
 
 EVENTS = 2_000
-SHORT = 24  # holes in the short run
+SHORT = 12  # holes in the short run
 PARTITIONS = (0, 1)
 BATCH = 24  # records
 
