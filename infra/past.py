@@ -14,6 +14,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -25,6 +26,7 @@ from infra.removing import removing
 from infra.service.clickhouse import Client, connect, insert_if
 from infra.service.settings import Settings
 from infra.service.vault import SecretDestroyed, SecretMissing, Vault, master_keys
+from infra.unsettled import take_back
 from schemas.sites import PolicySet, SitesError, load_sites
 from schemas.tables import EVENTS, sql_columns
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
@@ -35,6 +37,7 @@ from streams.ownership import Ownership
 from streams.policies import Policies
 from streams.rules import Rules
 from streams.swaps import TERM, State, Swap, SwapLost, Swaps, swapping
+from streams.topic_generations import Topic
 
 CHUNK = 200_000  # rows that are changed at once
 TRIES = 3  # of a month that changed while it was copied
@@ -244,7 +247,10 @@ class Past:
             self._remove(swap, needs)
             self.swaps.renew(swap, State.HELD)
             self.tell(f"{month}: inserts held")
-            self.ownership.hold()
+            partitions = self.ownership.hold()
+            self.swaps.renew(swap, State.HELD)
+            with closing(Topic(self.settings.kafka, self.settings.topic(EVENTS_RAW))) as topic:
+                take_back(self.client, topic, partitions, swap.table, month)
             self.swaps.renew(swap, State.HELD)
             self._follow(swap, places)
             self.tell(f"{month}: swapping")

@@ -74,14 +74,18 @@ class Ownership:
         self.fence(owned.values())
         return owned
 
-    def hold(self) -> None:
-        """Take all partitions that were ever claimed from their owners, and wait until their inserts have ended."""
+    def hold(self) -> list[int]:
+        """Take all partitions that were ever claimed from their owners, and wait until their inserts have ended.
+
+        Returns the partitions.
+        """
         known = self._client.query("SELECT DISTINCT `partition` FROM ownership ORDER BY `partition`").result_rows
         top = self.top(int(row[0]) for row in known) if known else {}
         claims = [Claim(p, epoch + 1, secrets.randbits(OWNER_BITS)) for p, (epoch, _) in top.items()]
         if claims:
             self.add(claims)
         self.fence(claims)
+        return sorted(top)
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Add pairs to the table; whether they own anything is for `held` to say."""

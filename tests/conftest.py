@@ -28,7 +28,19 @@ SettingsMaker = Callable[..., Settings]
 Starter = Callable[..., Service]
 
 
+# Where tests take long: first, so that the short ones fill the gaps at the end.
+FIRST = ("streams/shell", "gpu_workers", "ingest", "infra", "fault", "streams/core")
 LOG_LINES = 30  # of each service's log, below the report of a test that failed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the folders that take longest first; within a folder the order stays."""
+    here = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, name in enumerate(FIRST) if item.path.is_relative_to(here / name)), len(FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(wrapper=True)

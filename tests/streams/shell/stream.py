@@ -6,7 +6,8 @@ import hashlib
 import ipaddress
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote_plus
@@ -174,6 +175,14 @@ def books(client: Client) -> dict[str, int]:
         "repeats",
     )
     return dict(zip(names, (int(value) for value in rows), strict=True))
+
+
+def written_since(folder: Path, moment: float) -> Iterator[bytes]:
+    """The content of each file below a folder that was written since then (seconds since 1970), while it changes."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # parts go while they are looked through
+            if path.is_file() and path.stat().st_mtime >= moment - 1:
+                yield path.read_bytes()
 
 
 def eventually(ask: Callable[[], T], holds: Callable[[T], bool], limit: float = 90.0) -> T:

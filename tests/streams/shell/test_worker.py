@@ -106,6 +106,7 @@ def test_from_event_to_row(world: Settings, client: Client, source: Source, star
     assert not log_lines(worker.log, "leaving")
 
 
+@pytest.mark.long
 def test_killed_in_mid_stream_and_started_again(
     world: Settings, client: Client, source: Source, start_worker: Starter
 ) -> None:
@@ -170,6 +171,7 @@ def test_the_engine_is_restarted(
     assert worker.running(), worker.tail()
 
 
+@pytest.mark.long
 def test_the_engine_is_away_for_a_while(
     world: Settings, client: Client, source: Source, start_worker: Starter, stack: Stack
 ) -> None:
@@ -257,6 +259,7 @@ def test_stops_in_time_while_the_engine_is_away(
         total(fresh, source.sent)
 
 
+@pytest.mark.long
 def test_waits_for_a_topic_that_is_not_there(settings: Settings, start_worker: Starter) -> None:
     worker = start_worker(settings, wait=False)
     began = time.monotonic()
