@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from gpu_workers import admission, metrics, router
 from gpu_workers.leases import Leases
@@ -21,7 +22,7 @@ from gpu_workers.nvml import Nvml
 from gpu_workers.reports import Reporter
 from gpu_workers.retries import Retries
 from gpu_workers.xid import Fault, Watch, Xid
-from infra.service.health import AdminServer, Health
+from infra.service.health import AdminServer, Health, Progress
 from infra.service.logs import configure, describe, logger
 from infra.service.outbound import Outbound
 from infra.service.settings import Settings, SettingsError, load_settings
@@ -32,14 +33,19 @@ from schemas.videos import NvmlState, WorkerState, WorkerStatus
 log = logger(__name__)
 
 BEAT = 3.0  # seconds between heartbeats
+STILL = 15.0  # seconds without progress that are worth a line
+SAID_AGAIN = 60.0  # seconds
 MARGIN = 8.0  # seconds after the drain in which the process must be gone
 
 
 class Heartbeat(threading.Thread):
     """Tells every few seconds how the worker is."""
 
-    def __init__(self, worker: str, leases: Leases, reporter: Reporter, stop: threading.Event) -> None:
+    def __init__(
+        self, worker: str, leases: Leases, reporter: Reporter, stop: threading.Event, watched: Sequence[Progress]
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
+        self._watched = dict.fromkeys(watched, -SAID_AGAIN)  # with when it was last said to stand still
         self._worker = worker
         self._leases = leases
         self._reporter = reporter
@@ -52,6 +58,7 @@ class Heartbeat(threading.Thread):
         """Until `end`."""
         while not self._ended.is_set():
             self._beat(self._state())
+            self._look()
             self._ended.wait(BEAT)
 
     def end(self) -> None:
@@ -59,6 +66,14 @@ class Heartbeat(threading.Thread):
         self._ended.set()
         self.join(BEAT)
         self._beat(WorkerState.STOPPED)
+
+    def _look(self) -> None:
+        """Says where a thread is that makes no progress, long before it counts as stuck."""
+        now = time.monotonic()
+        for progress, said in self._watched.items():
+            if progress.age > STILL and now - said > SAID_AGAIN:
+                self._watched[progress] = now
+                log.warning("no_progress", what=progress.name, seconds=round(progress.age), at=progress.where())
 
     def _state(self) -> WorkerState:
         if self._stop_asked.is_set():
@@ -151,7 +166,7 @@ def work(settings: Settings, costs: router.Table) -> None:
             stop.set()
 
         on_stop(begin, deadline=settings.video_drain_seconds + MARGIN)
-        heartbeat = Heartbeat(worker, leases, reporter, stop)
+        heartbeat = Heartbeat(worker, leases, reporter, stop, (leases.progress, retries.progress))
         heartbeat.start()
         retries.start()
         log.info("started", worker=worker)

@@ -8,10 +8,13 @@ now; it falls first when a process is told to stop.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 from infra.service import metrics
@@ -19,6 +22,7 @@ from infra.service import metrics
 # Answers why something is not well, or "" when it is. Called from the admin thread: it may only read.
 Check = Callable[[], str]
 
+FRAMES = 12  # of a thread that stands still
 CLIENT_TIMEOUT = 5.0  # seconds an admin client may take to say what it wants
 
 
@@ -35,15 +39,27 @@ class Progress:
         self.name = name
         self.limit = limit
         self._marked = time.monotonic()
+        self._thread: int | None = None
 
     def mark(self) -> None:
         """Says that the loop turns."""
         self._marked = time.monotonic()
+        self._thread = threading.get_ident()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last mark."""
+        return time.monotonic() - self._marked
 
     def check(self) -> str:
         """A Check for /livez."""
-        age = time.monotonic() - self._marked
-        return f"{self.name} has made no progress for {age:.0f} s" if age > self.limit else ""
+        return f"{self.name} has made no progress for {self.age:.0f} s" if self.age > self.limit else ""
+
+    def where(self) -> list[str]:
+        """Where the thread that marked last is now, the innermost call first: file, line and function, no values."""
+        frame = sys._current_frames().get(self._thread or 0)
+        calls = traceback.extract_stack(frame, FRAMES) if frame is not None else []
+        return [f"{Path(call.filename).name}:{call.lineno} {call.name}" for call in reversed(calls)]
 
 
 class Health:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -145,6 +147,26 @@ def test_progress_is_the_age_of_the_last_mark() -> None:
     progress.limit = 1000
     progress.mark()
     assert progress.check() == ""
+
+
+def test_progress_tells_where_a_thread_stands() -> None:
+    progress, begun, over = Progress("the loop", 1000), threading.Event(), threading.Event()
+    assert progress.where() == []
+
+    def waits_for_the_test() -> None:
+        progress.mark()
+        begun.set()
+        over.wait()
+
+    thread = threading.Thread(target=waits_for_the_test)
+    thread.start()
+    begun.wait()
+    while not (found := progress.where())[0].startswith("threading.py:"):
+        pass  # on its way from one event to the other
+    over.set()
+    thread.join()
+    assert any(re.fullmatch(r"test_service\.py:\d+ waits_for_the_test", line) for line in found)
+    assert progress.where() == []
 
 
 PROCESS = """
