@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from infra.service.vault import KEPT
+from schemas.parameter_lists import PERSONAL_PARAMETERS, SESSION_PARAMETERS
 from schemas.privacy import (
     Consent,
     CountryByLanguage,
@@ -27,10 +29,25 @@ from schemas.sites import SitePolicy
 PERSONAL = "pseudonymous, personal data"
 NOT_PERSONAL = "no personal data"
 
+_joint = re.compile(r"[-_ ]").sub
+
 
 def kind(rules: Privacy) -> str:
-    """What rows made by these rules are, with or without consent."""
-    return PERSONAL if rules.lasting or rules.granted().lasting else NOT_PERSONAL
+    """What rows made by these rules are, with or without consent: no personal data only where no id lasts, no other
+    columns bring two days together, and values and parameters that name people are looked for and left out."""
+    return PERSONAL if any(map(_personal, (rules, rules.granted()))) else NOT_PERSONAL
+
+
+def _personal(rules: Privacy) -> bool:
+    open_parameters = rules.url_parameters is UrlParameters.ALL or bool(_personal_names(rules))
+    return bool(rules.lasting or linkable(rules)) or open_parameters or len(rules.detectors) < len(Detector)
+
+
+def _personal_names(rules: Privacy) -> set[str]:
+    """Parameters on the allow-list that mostly hold what names a person or a session."""
+    known = PERSONAL_PARAMETERS | SESSION_PARAMETERS
+    listed = rules.allowed_parameters if rules.url_parameters is UrlParameters.LISTED else ()
+    return {name for name in listed if {name, _joint("", name)} & known}
 
 
 def explain(policy: SitePolicy, retention: Retention = Retention()) -> list[str]:  # noqa: B008
@@ -351,6 +368,28 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], Callable[[Privacy], bool], str], ...]
         ("detectors",),
         lambda r: Detector.EMAIL not in r.detectors,
         "e-mail addresses in titles, searches, events and addresses of pages are stored as they came",
+    ),
+    (
+        "values-that-no-detector-looks-for",
+        ("detectors",),
+        lambda r: Detector.EMAIL in r.detectors and len(r.detectors) < len(Detector),
+        "values of the kinds whose detectors are off are stored as they came",
+    ),
+    (
+        "personal-parameters-on-the-allow-list",
+        ("allowed_parameters",),
+        lambda r: bool(_personal_names(r)),
+        "parameters that mostly hold names, e-mail addresses or sessions are stored",
+    ),
+    (
+        "open-parameters",
+        ("url_parameters", "excluded_lists"),
+        lambda r: (
+            r.visitor_ids not in _LASTING
+            and r.url_parameters is UrlParameters.ALL
+            and "personal" not in r.excluded_lists
+        ),
+        "parameters with names, e-mail addresses and tokens are stored",
     ),
     (
         "fingerprint-of-full-address",

@@ -18,6 +18,7 @@ from streams.anonymize import addresses, detect, urls, visitor_ids
 from streams.anonymize.urls import Parameter, Parts, clean_text
 from streams.decoding import decode_all
 from streams.distinct import Cache, each
+from streams.domains import portless
 from streams.enrich import bots, campaigns, device, languages, referrers, searches
 from streams.enrich.campaigns import Campaign
 from streams.enrich.device import Device
@@ -84,10 +85,10 @@ def page(parts: Parts | None, rules: Rules, clear: bool, known: Known) -> Page:
     if parts is None:
         return NO_PAGE
     path = urls.clean_path(parts, rules, clear)
-    url, removed = urls.clean(parts, rules, rules.campaign_parameters, path)
+    url, removed = urls.clean(parts, rules, rules.campaign_parameters, path, own=True)
     given = parts.parameters + parts.fragment_parameters
     if not given:
-        return Page(url, url, parts.host.partition(":")[0], path[0], removed=removed, own=parts.host)
+        return Page(url, url, portless(parts.host), path[0], removed=removed, own=parts.host)
     found = searches.of_parameters(given, rules)
     named = campaigns.named(given, rules)
     campaign = known.get((id(rules), named)) if named else campaigns.NONE
@@ -95,8 +96,8 @@ def page(parts: Parts | None, rules: Rules, clear: bool, known: Known) -> Page:
         campaign = known[id(rules), named] = campaigns.of_parameters(named, rules)
     return Page(
         url,
-        urls.clean(parts, rules, rules.column_parameters, path)[0] if found.keyword else url,
-        parts.host.partition(":")[0],
+        urls.clean(parts, rules, rules.column_parameters, path, own=True)[0] if found.keyword else url,
+        portless(parts.host),
         path[0],
         found,
         campaign,

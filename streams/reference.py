@@ -27,6 +27,7 @@ from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, Ref
 from streams import consent, exclusions, fields, keyed, masked, repeats
 from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
 from streams.batch import Outcome, Record
+from streams.domains import portless
 from streams.enrich import actions, bots, campaigns, conversions, crashes, device, languages, media, referrers, searches
 from streams.enrich.bots import Bot
 from streams.gather import REPEATS_SLACK_MS
@@ -509,10 +510,10 @@ def _content(
     campaign, search = campaigns.NONE, searches.NONE
     page = urls.split(given.get("url", ""))
     if page is not None:
-        url, lost = urls.clean(page, rules, rules.campaign_parameters)
+        url, lost = urls.clean(page, rules, rules.campaign_parameters, own=True)
         removed += lost
-        searched, _ = urls.clean(page, rules, rules.column_parameters)
-        own, host = page.host, page.host.partition(":")[0]
+        searched, _ = urls.clean(page, rules, rules.column_parameters, own=True)
+        own, host = page.host, portless(page.host)
         path, _ = urls.clean_path(page, rules)
         inside = page.parameters + page.fragment_parameters
         search = searches.of_parameters(inside, rules)

@@ -44,9 +44,17 @@ def wanted(rules: Privacy) -> tuple[bool, bool]:
 
 def value(text: str, rule: Values, kind: Kind, keys: Keys, rules: Rules) -> str:
     """A text as a rule other than DROP stores it: a hash is 16 hex digits."""
+    limit = DIMENSION_LIMIT if kind is Kind.DIMENSION else VARIABLE_LIMIT
     if rule is Values.KEEP:
-        return clean_text(text, rules)[0]
+        return _shortened(text, limit, rules)
+    text = text[:limit].strip()
     return f"{hash_text(keys(rule), kind, text):016x}" if text else ""
+
+
+def _shortened(text: str, limit: int, rules: Rules) -> str:
+    """A text that is masked before it is cut, as half a value is none; and after it, for what it looks like then."""
+    found = clean_text(text, rules)[0]
+    return found if len(found) <= limit else clean_text(found[:limit], rules)[0][:limit].strip()
 
 
 def dimensions(given: Mapping[int, str], rules: Rules, keys: Keys) -> list[tuple[int, str]]:
@@ -55,8 +63,7 @@ def dimensions(given: Mapping[int, str], rules: Rules, keys: Keys) -> list[tuple
     for slot, text in sorted(given.items()):
         rule = rules.privacy.dimension(slot)
         if rule is not Values.DROP:
-            text = tidy(text)[:DIMENSION_LIMIT].strip()
-            out.append((slot, value(text, rule, Kind.DIMENSION, keys, rules)))
+            out.append((slot, value(tidy(text), rule, Kind.DIMENSION, keys, rules)))
     return out
 
 
@@ -68,7 +75,7 @@ def variables(given: Mapping[str, str], rules: Rules, keys: Keys) -> list[Variab
     out = []
     for parameter, scope in SCOPES.items():
         for name, text in _parsed(given.get(parameter, "")):
-            name, _ = clean_text(name, rules)
+            name = _shortened(name, VARIABLE_LIMIT, rules)
             out.append(Variable(scope, name, value(text, rule, Kind.VARIABLE, keys, rules)))
     return out
 
@@ -96,6 +103,6 @@ def _text(given: object) -> str:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         return ""
     try:
-        return tidy(str(given))[:VARIABLE_LIMIT].strip()
+        return tidy(str(given))
     except ValueError:  # an integer of thousands of digits
         return ""

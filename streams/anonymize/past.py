@@ -258,7 +258,7 @@ class _Rows:
                 if action == ActionType.SITE_SEARCH:
                     given = parts.parameters + parts.fragment_parameters
                     dropped = rules.column_parameters if searches.of_parameters(given, rules).keyword else dropped
-                return clean(parts, rules, dropped)[0]
+                return clean(parts, rules, dropped, own=True)[0]
 
             return (settled(once, text),)
 
@@ -306,7 +306,7 @@ class _Rows:
         self.each_tuple(("referrer_type", *names, "campaign_term"), cut, names)
 
     def campaign_text(self, text: str) -> str:
-        return settled(lambda text: free_text(tidy(text), self.rules, campaigns.LIMIT), text)
+        return settled(lambda text: clean_text(text, self.rules, campaigns.LIMIT)[0], text)
 
     def campaign(self) -> None:
         for name in CAMPAIGN:

@@ -14,6 +14,8 @@ SCHEMES = frozenset({"http", "https"})  # the common ones, which need no look at
 _control = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").sub
 _brackets = re.compile(r"%5[bBdD]").sub
 _scheme = re.compile(r"(?:([^\W\d_][^\W_]*(?:[+.\-][^\W_]*)*)?:)?//(.+)", re.DOTALL | re.ASCII).fullmatch
+_after_host = re.compile(r"[/?#%\\\s\x00-\x1f].*", re.DOTALL).sub
+DECODINGS = 3  # of a host
 _RUN = frozenset({"javascript", "vbscript", "data"})  # what follows would be run, not visited
 
 
@@ -64,6 +66,15 @@ def parameters(query: str) -> tuple[Parameter, ...]:
     return tuple(out)
 
 
+def _host(authority: str) -> str:
+    """The host and port of an authority, lower case: without credentials, and with nothing left that is encoded."""
+    if "%" in authority:
+        for _ in range(DECODINGS):
+            authority = decode(authority)
+        authority = _after_host("", tidy(authority).rpartition("@")[2])
+    return authority.rpartition("@")[2].lower()
+
+
 def split(text: str) -> Parts | None:
     """A decoded URL taken apart; None where it is none, has no host, or is a script.
 
@@ -82,7 +93,7 @@ def split(text: str) -> Parts | None:
     rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
     host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2].lower()
+    host = _host(host)
     if ";" in path:
         path, _, matrix = path.partition(";")
         query = matrix.replace(";", "&") + ("&" + query if query else "")

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 
 from schemas.parameters import decode
+from schemas.privacy import Detector
+from streams.anonymize import detect
 from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
 from streams.anonymize.texts import free_text
 from streams.rules import Rules
@@ -23,6 +25,8 @@ __all__ = ["LIMIT", "RAW_LIMIT", "Parameter", "Parts", "cut", "parameters", "spl
 NAME_LIMIT = 200  # characters of a parameter's name that are held against a site's /regex/
 
 _plain_query = re.compile(r"\?([^\s?#\"'<>]+)").sub
+_plain_fragment = re.compile(r"(://[^\s#\"'<>]*)#([^\s\"'<>]*)").sub
+_encoded_fragment = re.compile(r"(%3[aA]%2[fF]%2[fF](?:(?!%23)[^\s/?#&\"'<>])*)%23[^\s/?#&\"'<>]*").sub
 _encoded_query = re.compile(r"%3[fF]([^\s/?#&\"'<>]+)").sub
 _encoded_and = re.compile(r"%26", re.IGNORECASE)
 _encoded_equals = re.compile(r"%3d", re.IGNORECASE)
@@ -58,14 +62,19 @@ def _kept(given: tuple[Parameter, ...], rules: Rules, dropped: frozenset[str]) -
 
 
 def clean(
-    parts: Parts, rules: Rules, dropped: frozenset[str] = frozenset(), path: tuple[str, int] | None = None
+    parts: Parts,
+    rules: Rules,
+    dropped: frozenset[str] = frozenset(),
+    path: tuple[str, int] | None = None,
+    own: bool = False,
 ) -> tuple[str, int]:
     """The URL as it may be stored, and how many parameters the rules removed.
 
     `dropped`: names that go into columns of their own (campaigns) and are left out uncounted. `path`: what `clean_path`
-    gave, where it is known.
+    gave, where it is known. `own`: of a page of the site's, whose host names no visitor.
     """
-    front = f"{parts.scheme}://{parts.host}" if parts.scheme else f"//{parts.host}"  # the host names no visitor
+    host = parts.host if own else clean_host(parts.host, rules)
+    front = f"{parts.scheme}://{host}" if parts.scheme else f"//{host}"
     way, removed = path or clean_path(parts, rules)
     way = way if parts.path else ""
     if _size(front) + _size(way) > LIMIT:
@@ -89,6 +98,11 @@ def clean(
     return cut(front + way + rest), removed
 
 
+def clean_host(host: str, rules: Rules) -> str:
+    """A host that is not the site's own as it may be stored; an address names a server here."""
+    return detect.mask(host, rules.detectors - {Detector.IP}, LIMIT)
+
+
 def clean_path(parts: Parts, rules: Rules, clear: bool = False) -> tuple[str, int]:
     """The path as it may be stored, "/" where there is none, and how many parameters were removed from URLs in it.
 
@@ -101,7 +115,7 @@ def clean_path(parts: Parts, rules: Rules, clear: bool = False) -> tuple[str, in
 def _masked(text: str, rules: Rules, limit: int, clear: bool = False) -> tuple[str, int]:
     before, removed = text, 0
     if "%" in text:
-        text, removed = _inside(text, rules, encoded_only=True)
+        text, removed = _without(text, rules, encoded_only=True)
     return cut(text, limit) if clear and text == before else free_text(text, rules, limit), removed
 
 
@@ -129,7 +143,7 @@ def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
     text = tidy(text)
     removed = 0
     if holds_urls(text):
-        text, removed = _inside(text, rules)
+        text, removed = _without(text, rules)
         text = text.strip()
     return free_text(text, rules, limit), removed
 
@@ -137,6 +151,22 @@ def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
 def holds_urls(text: str) -> bool:
     """Whether a text may hold parameters or credentials, which a site's rules remove."""
     return "=" in text or "://" in text or "%" in text
+
+
+def _without(text: str, rules: Rules, encoded_only: bool = False) -> tuple[str, int]:
+    """The text without the parameters that are removed, and how many they were.
+
+    A value with blanks goes on where its parameter ends, so values are masked while they are whole.
+    """
+    found, removed = _inside(text, rules, encoded_only)
+    if found == text:
+        return text, removed
+    return _inside(free_text(_anonymous(text), rules, 4 * RAW_LIMIT), rules, encoded_only)
+
+
+def _anonymous(text: str) -> str:
+    """The text without the credentials of URLs in it."""
+    return _credentials(lambda match: match[1], text) if "://" in text or "%2" in text else text
 
 
 def _inside(text: str, rules: Rules, encoded_only: bool = False) -> tuple[str, int]:
@@ -161,10 +191,19 @@ def _inside(text: str, rules: Rules, encoded_only: bool = False) -> tuple[str, i
     def encoded(match: re.Match[str]) -> str:
         return without(match[1], match[0][:3], _encoded_and.split(match[1]), _encoded_equals, "%26")
 
+    def fragment(match: re.Match[str]) -> str:
+        if not rules.privacy.keep_fragment:
+            return match[1]
+        if "=" not in match[2]:
+            return match[0]
+        return match[1] + without(match[2], "#", match[2].split("&"), None, "&")
+
     if not encoded_only:
+        if "://" in text and "#" in text:
+            text = _plain_fragment(fragment, text)
         text = _plain_query(plain, text)
     if "%3" in text:
+        if "%23" in text and not rules.privacy.keep_fragment:
+            text = _encoded_fragment(r"\1", text)
         text = _encoded_query(encoded, text)
-    if "://" in text or "%2" in text:
-        text = _credentials(lambda match: match[1], text)
-    return text, removed
+    return _anonymous(text), removed

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from schemas.parameter_lists import CAMPAIGN_PARAMETERS
 from schemas.parameters import decode
-from streams.anonymize.texts import free_text
-from streams.anonymize.urls import Parameter, tidy
+from streams.anonymize.urls import Parameter, clean_text, tidy
 from streams.rules import Rules
 
 LIMIT = 255  # bytes
@@ -38,7 +37,7 @@ def of_values(values: Mapping[str, str], rules: Rules) -> Campaign:
     """The campaign of decoded values by lower-case name; NONE where they name none."""
     texts = []
     for names in rules.campaign_fields.values():
-        found = (text for name in names if name in values and (text := free_text(tidy(values[name]), rules, LIMIT)))
+        found = (text for name in names if name in values and (text := clean_text(values[name], rules, LIMIT)[0]))
         texts.append(next(found, ""))
     campaign = Campaign(*texts)
     if not campaign.name:

@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 from schemas.parameters import decode
 from schemas.tables import ReferrerType
 from streams.anonymize import referrers as levels
-from streams.anonymize.urls import Parameter, Parts, clean, clean_text, cut, parameters
+from streams.anonymize.urls import Parameter, Parts, clean, clean_host, clean_text, cut, parameters
 from streams.domains import bare, portless
 from streams.enrich.countries import CODES, TOP_LEVEL
 from streams.rules import Rules
@@ -154,7 +154,7 @@ def _classified(parts: Parts, rules: Rules) -> Referrer:
         return Referrer(ReferrerType.SEARCH_ENGINE, name, keyword, url, parts.host, removed)
     if name := _network("socials.json", host, path):
         return Referrer(ReferrerType.SOCIAL, name, "", url, parts.host, removed)
-    return Referrer(ReferrerType.WEBSITE, cut(host, LIMIT), "", url, parts.host, removed)
+    return Referrer(ReferrerType.WEBSITE, cut(clean_host(host, rules), LIMIT), "", url, parts.host, removed)
 
 
 def of_visit(actions: Iterable[Referrer]) -> Referrer:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from infra import privacy
-from schemas.privacy import PRESETS, RULES, Consent, Detector, Privacy, Values, of_preset
+from schemas.privacy import (
+    PRESETS,
+    RULES,
+    Consent,
+    Detector,
+    LocalTime,
+    Privacy,
+    UrlParameters,
+    Values,
+    of_preset,
+)
 from schemas.recordings import Recordings
 from schemas.sites import SitePolicy
 from tests.infra.test_cli import veilstream
@@ -71,6 +82,30 @@ def test_the_default_does_not_leak_and_matomos_does() -> None:
     asked = msgspec.structs.replace(of_preset("matomo-default"), consent=Consent.REQUIRED)
     assert "lasting-ids-without-consent" in names
     assert "lasting-ids-without-consent" not in {finding.name for finding in privacy.check(asked)}
+
+
+@pytest.mark.parametrize(
+    ("rules", "finding"),
+    [
+        ({"detectors": ()}, "texts-with-email-addresses"),
+        ({"detectors": (Detector.EMAIL,)}, "values-that-no-detector-looks-for"),
+        ({"allowed_parameters": ("page", "e-mail")}, "personal-parameters-on-the-allow-list"),
+        ({"allowed_parameters": ("phpsessid",)}, "personal-parameters-on-the-allow-list"),
+        ({"url_parameters": UrlParameters.ALL, "excluded_lists": ()}, "open-parameters"),
+        ({"resolution": True, "device_versions": True, "plugins": True}, "devices-tell-visitors-apart"),
+        ({"local_time": LocalTime.SECOND}, "clocks-tell-visitors-apart"),
+    ],
+)
+def test_what_lets_personal_data_through_is_called_so(rules: dict[str, Any], finding: str) -> None:
+    loose = msgspec.structs.replace(Privacy(), **rules)
+    assert privacy.PERSONAL in privacy.explain(SitePolicy(privacy=loose))[0]
+    assert finding in {found.name for found in privacy.check(loose)}
+
+
+def test_parameters_of_a_shop_may_be_listed() -> None:
+    listed = msgspec.structs.replace(Privacy(), allowed_parameters=("colour", "page"))
+    assert privacy.PERSONAL not in privacy.explain(SitePolicy(privacy=listed))[0]
+    assert privacy.check(listed) == []
 
 
 def test_recordings_are_explained_as_they_are() -> None:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.privacy import of_preset, resolve
+from schemas.privacy import Values, of_preset, resolve
 from schemas.sites import SitePolicy
-from streams.anonymize import urls
+from streams.anonymize import custom, urls
+from streams.enrich import campaigns
+from streams.keyed import Kind
 from streams.rules import Rules
 from tests.streams.core.vectors import group
 
@@ -152,3 +154,68 @@ def test_matomo_excluded_parameter_vectors(vectors: Path) -> None:
         assert url == (case["expected"] or ""), case["id"]
         tried += 1
     assert tried > 10
+
+
+DEFAULT = Rules.of(1, SitePolicy())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://jo.doe%40a.example/x", "https://a.example/x"),
+        ("https://jane:s3cret%40www.a.example/x", "https://www.a.example/x"),
+        ("https://jane%3As3%2540a.example/x", "https://a.example/x"),
+        ("https://x%2Fy@a.example/x", "https://a.example/x"),
+        ("https://a.example%2Fjane/x", "https://a.example/x"),
+        ("tel://+4917612345678", "tel://[phone]"),
+        ("http://203.0.113.9:80/x", "http://203.0.113.9:80/x"),
+        ("http://[2001:db8::1]:80/x", "http://[2001:db8::1]:80/x"),
+    ],
+)
+def test_a_host_tells_nothing_of_who_goes_there(text: str, expected: str) -> None:
+    assert cleaned(text, DEFAULT)[0] == expected
+    assert cleaned(expected, DEFAULT)[0] == expected
+
+
+def test_the_host_of_the_sites_own_page_stays() -> None:
+    parts = urls.split("https://+4917612345678/x")
+    assert parts is not None
+    assert urls.clean(parts, DEFAULT, own=True)[0] == "https://+4917612345678/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Pay /pay?card=4111 1111 1111 1111 now", "Pay /pay now"),
+        ("/pay?iban=DE89 3704 0044 0532 0130 00", "/pay"),
+        ("a%3Fcard%3D4111 1111 1111 1111 b", "a b"),
+        ("see https://jane:pw@a.example/?x=1 here", "see https://a.example/ here"),
+        ("see https://a.example/a#access_token=abc here", "see https://a.example/a here"),
+        ("see https://a.example/a?x=1#y here", "see https://a.example/a here"),
+        ("https%3A%2F%2Fa.example%2Fa%23abc here", "https%3A%2F%2Fa.example%2Fa here"),
+        ("C# and #12", "C# and #12"),
+    ],
+)
+def test_urls_in_texts_leave_no_piece_of_what_is_removed(text: str, expected: str) -> None:
+    assert urls.clean_text(text, DEFAULT)[0] == expected
+    assert urls.clean_text(expected, DEFAULT)[0] == expected
+
+
+def test_a_fragment_that_is_kept_is_held_against_the_rules() -> None:
+    assert urls.clean_text("see https://a.example/a#gclid=1&x=2 here", KEEP)[0] == "see https://a.example/a#x=2 here"
+    assert urls.clean_text("see https://a.example/a#top here", KEEP)[0] == "see https://a.example/a#top here"
+
+
+def test_a_campaign_that_is_a_url_is_cleaned() -> None:
+    found = campaigns.of_values({"utm_source": "https://jane:pw@a.example/?session=1&uid=2"}, DEFAULT)
+    assert (found.name, found.source) == ("https://a.example/", "https://a.example/")
+
+
+@pytest.mark.parametrize("kind", [Kind.DIMENSION, Kind.VARIABLE])
+@pytest.mark.parametrize("filling", range(170, 260))
+@pytest.mark.parametrize("given", ["jo.doe@canary.example", "4111111111111111"])
+def test_a_custom_value_is_masked_before_it_is_cut(kind: Kind, filling: int, given: str) -> None:
+    limit = custom.DIMENSION_LIMIT if kind is Kind.DIMENSION else custom.VARIABLE_LIMIT
+    kept = custom.value(f"{'y' * filling} {given}", Values.KEEP, kind, lambda _rule: b"", DEFAULT)
+    assert len(kept) <= limit
+    assert given[:2] not in kept
