@@ -53,7 +53,8 @@ _READ = frozenset(
         "x-purpose",
     )
 ).union(_HINTS, ADDRESS_HEADERS)
-LISTS = frozenset(ADDRESS_HEADERS)  # lines of the same name are one list (RFC 9110, 5.3)
+# Fields whose lines of the same name are one, and what stands between them (RFC 9110, 5.3; RFC 9113, 8.2.3).
+LISTS: dict[str, bytes] = dict.fromkeys(ADDRESS_HEADERS, b",") | {"cookie": b"; "}
 _ONCE = frozenset(("authorization", "idempotency-key"))  # a head with one is not remembered
 _HINT_NAMES = frozenset(_HINTS)
 _SIGNALS = frozenset(

@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
             field = field_of(name)
         if field is not None and self.body is None:
             if field in LISTS and field in self.fields:
-                value = self.fields[field] + b"," + value
+                value = self.fields[field] + LISTS[field] + value
             self.fields[field] = value
 
     def on_headers_complete(self) -> None:

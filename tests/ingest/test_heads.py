@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from ingest.headers import Heads
-from schemas.packets import Event
+from schemas.packets import Event, Flag
 from tests.ingest.memory import Running, running
 
 GOOD = b"/matomo.php?idsite=1&rec=1&url=http%3A%2F%2Fa.example%2F"
@@ -100,6 +100,19 @@ def test_answers_and_events_are_those_of_the_parser(name: str, tmp_path: Path, m
                         expected = await exchanged(collector, pieces)
                     await exchanged(collector, [get(GOOD, head) + body])
                     assert await exchanged(collector, pieces) == expected, (target, pieces)
+
+    uvloop.run(inside())
+
+
+@pytest.mark.parametrize("lines", [(b"matomo_ignore=1", b"x=2"), (b"x=2", b"matomo_ignore=1")])
+def test_a_refusal_is_heard_in_any_line_of_cookies(lines: tuple[bytes, ...], tmp_path: Path) -> None:
+    """A proxy may pass the cookies of HTTP/2 on in several lines."""
+    head = b"Host: a\r\n" + b"".join(b"Cookie: " + line + b"\r\n" for line in lines)
+
+    async def inside() -> None:
+        async with running(tmp_path) as collector:
+            _, (event,) = await exchanged(collector, [get(GOOD, head)])
+            assert event.flags == Flag.OPT_OUT
 
     uvloop.run(inside())
 
