@@ -72,8 +72,8 @@ def linkable(rules: Privacy) -> list[str]:
     lasts = (Values.SITE, Values.KEEP)
     custom = (rules.custom_variables, rules.custom_dimensions, *rules.dimensions.values())
     found = {
-        "visitor ids": rules.visitor_ids is VisitorIds.SITE,
-        "user ids": rules.user_ids in lasts,
+        "visitor ids": rules.reads_ids and rules.visitor_ids is VisitorIds.SITE,
+        "user ids": rules.reads_ids and rules.user_ids in lasts,
         "order numbers that are sent again": rules.order_ids is Orders.SITE,
         "custom values": any(rule in lasts for rule in custom),
         "network addresses of few visitors": rules.mask_bytes < 2,
@@ -108,7 +108,9 @@ def _when(rules: Privacy) -> list[str]:
     out.append(
         {
             Consent.IGNORED: "Consent is noted with each action and changes nothing.",
-            Consent.AWARE: "Consent is noted with each action; without it no visitor id and no user id is read.",
+            Consent.AWARE: "Consent is noted with each action; without it no visitor id and no user id is read."
+            if rules.with_consent
+            else "Consent is noted with each action; no visitor id and no user id is read, whatever it says.",
             Consent.REQUIRED: "Nothing is stored of actions for which the visitor has not given consent.",
         }[rules.consent]
     )
@@ -212,18 +214,21 @@ def _fingerprint(rules: Privacy) -> str:
 
 
 def _visitor(rules: Privacy) -> str:
+    if not rules.reads_ids:
+        return "Visitor ids and user ids are not read."
     cookie = " The id in the visitor's cookie is not read." if rules.cookieless else ""
     return {
         VisitorIds.DROP: "Visitor ids are not read.",
         VisitorIds.DAY: "Visitor ids serve as hashes whose key lives for the site's day.",
         VisitorIds.SITE: "Visitor ids are stored as hashes under a lasting key of the site, so visits on many days "
         "can be linked.",
-        VisitorIds.REQUEST: "Visitor ids and user ids are not read.",
     }[rules.visitor_ids] + cookie
 
 
 def _user(rules: Privacy) -> str:
-    if rules.user_ids is not Values.DROP or rules.visitor_ids is VisitorIds.REQUEST:
+    if not rules.reads_ids:
+        return "The user id is not stored."
+    if rules.user_ids is not Values.DROP:
         return _value("The user id", rules.user_ids)
     return "The user id is not stored; it serves in place of a visitor id that is missing, as a hash for the day."
 
@@ -324,41 +329,38 @@ def _fine_device(rules: Privacy) -> bool:
     return sum((rules.resolution, rules.device_model, rules.device_versions, rules.plugins)) >= 2
 
 
-_LASTING = (VisitorIds.SITE,)
 _CHECKS: tuple[tuple[str, tuple[str, ...], Callable[[Privacy], bool], str], ...] = (
     (
         "user-ids-beside-masked-addresses",
         ("user_ids", "mask_bytes"),
-        lambda r: r.user_ids is Values.KEEP and r.mask_bytes > 0,
+        lambda r: r.reads_ids and r.user_ids is Values.KEEP and r.mask_bytes > 0,
         "user ids are stored as they came: masking addresses hides nobody who is signed in",
     ),
     (
         "lasting-ids-with-full-referrers",
         ("visitor_ids", "referrer"),
-        lambda r: r.visitor_ids in _LASTING and r.referrer is Referrers.KEEP,
+        lambda r: "visitor_ids" in r.lasting and r.referrer is Referrers.KEEP,
         "addresses of other pages are stored beside ids that last: what a visitor read elsewhere adds up",
     ),
     (
         "lasting-ids-with-open-parameters",
         ("visitor_ids", "url_parameters", "excluded_lists"),
         lambda r: (
-            r.visitor_ids in _LASTING and r.url_parameters is UrlParameters.ALL and "personal" not in r.excluded_lists
+            "visitor_ids" in r.lasting and r.url_parameters is UrlParameters.ALL and "personal" not in r.excluded_lists
         ),
         "parameters with names, e-mail addresses and tokens are stored beside ids that last",
     ),
     (
         "lasting-ids-without-consent",
         ("visitor_ids", "user_ids", "consent"),
-        lambda r: (
-            r.consent is Consent.IGNORED and (r.visitor_ids in _LASTING or r.user_ids in (Values.SITE, Values.KEEP))
-        ),
+        lambda r: r.consent is Consent.IGNORED and not {"visitor_ids", "user_ids"}.isdisjoint(r.lasting),
         "ids that last are stored without asking the visitor",
     ),
     (
         "custom-values-beside-hashed-ids",
         ("user_ids", "custom_variables", "custom_dimensions", "dimensions"),
         lambda r: (
-            r.user_ids is not Values.KEEP
+            (r.user_ids is not Values.KEEP or not r.reads_ids)
             and Values.KEEP in (r.custom_variables, r.custom_dimensions, *r.dimensions.values())
         ),
         "custom values are stored as they came: sites often put there the user id that is hashed elsewhere",
@@ -385,7 +387,7 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], Callable[[Privacy], bool], str], ...]
         "open-parameters",
         ("url_parameters", "excluded_lists"),
         lambda r: (
-            r.visitor_ids not in _LASTING
+            "visitor_ids" not in r.lasting
             and r.url_parameters is UrlParameters.ALL
             and "personal" not in r.excluded_lists
         ),

@@ -178,9 +178,15 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.dimensions.get(slot, self.custom_dimensions)
 
     @property
+    def reads_ids(self) -> bool:
+        """Whether visitor ids and user ids of requests are read at all; `granted` says with which rules they may be."""
+        return self.visitor_ids is not VisitorIds.REQUEST and self.consent is not Consent.AWARE
+
+    @property
     def lasting(self) -> tuple[str, ...]:
         """The rules by which something is stored that names a person beyond the day: then it is personal data."""
-        found = [name for name in ("visitor_ids", "user_ids", "order_ids") if getattr(self, name) in ("site", "keep")]
+        ids = ("visitor_ids", "user_ids") if self.reads_ids else ()
+        found = [name for name in (*ids, "order_ids") if getattr(self, name) in ("site", "keep")]
         found += [name for name in ("custom_variables", "custom_dimensions") if getattr(self, name) in ("site", "keep")]
         if any(rule in (Values.SITE, Values.KEEP) for rule in self.dimensions.values()):
             found.append("dimensions")
@@ -311,6 +317,8 @@ def resolve(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Privacy, dict[str,
     for where, (table, typed) in reversed(given.items()):
         for name in table:
             values[name], sources[name] = getattr(typed, name), where
+    if values["consent"] is not Consent.AWARE and sources["with_consent"].startswith("preset "):
+        values["with_consent"] = ""  # what the site says of consent goes before what its preset does
     if values["children"]:
         values |= CHILDREN
         sources |= dict.fromkeys(CHILDREN, "children")
@@ -365,5 +373,5 @@ def _check(found: Privacy) -> None:
         raise wrong("masked_paths", "must be paths that begin with /, with * for what is not kept")
     if found.with_consent and found.with_consent not in PRESETS:
         raise wrong("with_consent", f"must be one of {', '.join(PRESETS)}")
-    if found.with_consent and found.consent is Consent.IGNORED:
+    if found.with_consent and found.consent is not Consent.AWARE:
         raise wrong("with_consent", 'needs consent = "aware"')

@@ -18,7 +18,6 @@ from schemas.exclusions import safe_pattern
 from schemas.goals import Goal
 from schemas.parameter_lists import CAMPAIGN_FIELDS, CAMPAIGN_PARAMETERS, EXCLUSION_LISTS
 from schemas.privacy import (
-    Consent,
     CountryByLanguage,
     Detector,
     Fingerprint,
@@ -26,7 +25,6 @@ from schemas.privacy import (
     Location,
     Privacy,
     UrlParameters,
-    VisitorIds,
 )
 from schemas.sites import Folders, SitePolicy
 from streams.domains import Domains, bare, canonical, portless
@@ -140,10 +138,7 @@ class Rules:
             detectors=frozenset(privacy.detectors),
             fine=base.fingerprint is Fingerprint.FINE,
             campaign_splits=base.campaigns,
-            reads_ids=(
-                privacy.visitor_ids is not VisitorIds.REQUEST
-                and not (privacy is base and privacy.consent is Consent.AWARE)
-            ),
+            reads_ids=privacy.reads_ids,
             goals=policy.goal_rules,
             granted=privacy is not base,
             consented=consented,

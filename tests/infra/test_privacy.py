@@ -17,9 +17,12 @@ from schemas.privacy import (
     Detector,
     LocalTime,
     Privacy,
+    PrivacyError,
     UrlParameters,
     Values,
+    VisitorIds,
     of_preset,
+    resolve,
 )
 from schemas.recordings import Recordings
 from schemas.sites import SitePolicy
@@ -100,6 +103,30 @@ def test_what_lets_personal_data_through_is_called_so(rules: dict[str, Any], fin
     loose = msgspec.structs.replace(Privacy(), **rules)
     assert privacy.PERSONAL in privacy.explain(SitePolicy(privacy=loose))[0]
     assert finding in {found.name for found in privacy.check(loose)}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"visitor_ids": VisitorIds.REQUEST, "user_ids": Values.KEEP},
+        {"consent": Consent.AWARE, "visitor_ids": VisitorIds.SITE, "user_ids": Values.KEEP},
+    ],
+)
+def test_ids_that_are_not_read_are_not_said_to_be_stored(rules: dict[str, Any]) -> None:
+    unread = msgspec.structs.replace(Privacy(), **rules)
+    said = privacy.explain(SitePolicy(privacy=unread))
+    assert "Visitor ids and user ids are not read." in said
+    assert "The user id is not stored." in said
+    assert sum(text.startswith(("Visitor ids", "The user id")) for text in said) == 2
+    assert privacy.check(unread) == []
+
+
+def test_what_a_site_says_of_consent_goes_before_its_preset() -> None:
+    for consent in ("required", "ignored"):
+        found, _ = resolve({"1.toml": {"preset": "cnil-exempt", "consent": consent}})
+        assert found.granted() is found
+    with pytest.raises(PrivacyError, match='with_consent needs consent = "aware"'):
+        resolve({"1.toml": {"consent": "required", "with_consent": "cnil-exempt"}})
 
 
 def test_parameters_of_a_shop_may_be_listed() -> None:

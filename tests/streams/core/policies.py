@@ -45,7 +45,7 @@ def privacy(r: random.Random) -> Privacy:
             assert get_origin(field.type) is None, field.name
     table["children"] = r.random() < 0.05
     consent = table.get("consent", PRESETS[table["preset"]].get("consent", "ignored"))
-    table["with_consent"] = r.choice(["", *PRESETS]) if consent != "ignored" else ""
+    table["with_consent"] = r.choice(["", *PRESETS]) if consent == "aware" else ""
     found, _ = resolve({"": table})
     return found
 
