@@ -2,14 +2,16 @@
 how it went.
 
 Start as many as there are partitions of `video.jobs`; each does one job at a time. SIGTERM lets the job under way come
-to its end for `video_drain_seconds`, then returns it to the group.
+to its end for `video_drain_seconds`, then returns it to the group. SIGUSR1 writes to stderr where each thread is.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -184,6 +186,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure("media-worker", settings.log_level)
+        faulthandler.register(signal.SIGUSR1)
         for folder in (settings.videos, settings.thumbnails):
             folder.mkdir(parents=True, exist_ok=True)
         storage(settings).private.check()

@@ -30,7 +30,7 @@ Starter = Callable[..., Service]
 
 # Where tests take long: first, so that the short ones fill the gaps at the end.
 FIRST = ("streams/shell", "gpu_workers", "ingest", "infra", "fault", "streams/core")
-LOG_LINES = 30  # of each service's log, below the report of a test that failed
+LOG_LINES = 200  # of each service's log, below the report of a test that failed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -70,10 +70,15 @@ class Service:
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal; after SIGKILL returns when the process is gone."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
             self._process.send_signal(number)
             if number == signal.SIGKILL:
                 self._process.wait()
+        elif self._process.returncode:
+            with self.log.open("a") as output:
+                print(f"had ended with status {self._process.returncode} before it was killed", file=output)
 
     def stop(self, limit: float | None = None) -> int:
         """SIGTERM, then waits for the end; returns the exit status. Past its limit it is killed and the test fails."""

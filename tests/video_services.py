@@ -5,15 +5,17 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from kafka import KafkaConsumer, KafkaProducer
 
 from infra.local.parts import Part, http_ready
@@ -139,6 +141,15 @@ def form(**parts: bytes) -> bytes:
     return found + f"--{BOUNDARY}--\r\n".encode()
 
 
+def show_threads() -> None:
+    """Has the media workers of this test write to their logs where they are."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "gpu_workers.worker" in process.cmdline():
+                process.send_signal(signal.SIGUSR1)
+    time.sleep(0.5)
+
+
 class Told:
     """Everything on `video.results` and `worker.status`, from the start."""
 
@@ -159,7 +170,9 @@ class Told:
         """Reads on until there is enough; fails when it does not come."""
         deadline = time.monotonic() + limit
         while not enough(self):
-            assert time.monotonic() < deadline, f"told so far: {self.results}"
+            if time.monotonic() > deadline:
+                show_threads()
+                raise AssertionError(f"told so far: {self.results}")
             for partition, records in self._consumer.poll(timeout_ms=100).items():
                 for record in records:
                     if partition.topic == self._results:
