@@ -15,6 +15,7 @@ from infra.service.logs import logger
 log = logger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LINE_SECONDS = 1.0  # that a line of the log may take
 DEADLINE_STATUS = 70  # exit status when the deadline passed (EX_SOFTWARE of sysexits.h)
 
 
@@ -27,10 +28,11 @@ def on_stop(
     `stop` should only set a flag or an event. Later signals change nothing. Returns the function that does what a
     signal does, for a process that decides itself to stop.
     """
-    began = threading.Event()
+    began, said = threading.Event(), threading.Event()
 
     def watch() -> None:
         log.info("stopping", deadline_seconds=deadline)
+        said.set()
         time.sleep(deadline)
         log.error("stop_deadline_passed", seconds=deadline)
         os._exit(DEADLINE_STATUS)
@@ -43,6 +45,12 @@ def on_stop(
         threading.Thread(target=watch, name="stopping", daemon=True).start()
         stop()
 
+    def leave() -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if began.is_set():
+            said.wait(LINE_SECONDS)  # the interpreter dies of a thread that writes while it closes down
+
     def caught(*_: object) -> None:
         if loop is None:
             begin()
@@ -53,10 +61,5 @@ def on_stop(
     # just leaving. For the same reason signals are ignored from when the interpreter closes down.
     for number in STOP_SIGNALS:
         signal.signal(number, caught)
-    atexit.register(_ignore)
+    atexit.register(leave)
     return begin
-
-
-def _ignore() -> None:
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
