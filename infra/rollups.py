@@ -16,7 +16,8 @@ CENT = 0.005  # by which sums of money may differ, as they are added in another 
 # view -> its column of time, and the same of a row, in seconds since 1970
 _VIEWS = {
     "hours": ("toUnixTimestamp(hour)", "toUnixTimestamp(toStartOfHour(time))"),
-    "days": ("toUnixTimestamp(toDateTime(day, 'UTC'))", "toUnixTimestamp(toStartOfDay(time))"),
+    # the site's own date, which a row tells; a site ahead of UTC is in its tomorrow for hours
+    "days": ("toUnixTimestamp(toDateTime(day, 'UTC'))", "toUnixTimestamp(toDateTime(day, 'UTC'))"),
 }
 
 
