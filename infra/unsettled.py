@@ -27,10 +27,12 @@ def take_back(client: Client, topic: Topic, partitions: Iterable[int], copy: str
     and errors of ClickHouse.
     """
     topic_id = topic.id()
+    if topic_id is None:
+        return 0  # nothing is in a log, so nothing can come again
     known = client.query(
         f"SELECT min(generation) FROM topic_generations WHERE topic_id = {quote(str(topic_id))} HAVING count() > 0"
     ).result_rows
-    if topic_id is None or not known:
+    if not known:
         return 0
     generation, found = int(known[0][0]), set[Place]()
     for partition, start in sorted(topic.starts(partitions).items()):

@@ -22,6 +22,7 @@ from infra.local.stack import Stack
 from infra.past import Past, PastError, Report
 from infra.service.clickhouse import Client, insert_if
 from infra.service.settings import Settings
+from infra.unsettled import take_back
 from schemas.packets import MAPPED_IPV4, Event, encode
 from schemas.privacy import PRESETS, Privacy
 from schemas.routing import ROUTING_VERSION
@@ -236,6 +237,13 @@ def test_what_was_stored_by_half_is_taken_back_and_stored_anew(
     assert other.run([end]).done == {2: 2}
     assert total(client, 242)["events"] == count(client, "SELECT count() FROM events")
     assert count(client, "SELECT sum(excluded) FROM packets WHERE `partition` = 2") == 1
+
+
+def test_without_a_log_nothing_is_taken_back(client: Client, stored: Settings) -> None:
+    before = names(client)
+    with closing(Topic(stored.kafka, stored.topic("not.there"))) as topic:
+        assert take_back(client, topic, [0, 1], "events", MONTH) == 0
+    assert names(client) == before
 
 
 def test_what_was_left_behind_is_brought_to_its_end(
