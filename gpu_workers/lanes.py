@@ -10,7 +10,6 @@ dead. What is known of the record's attempts is the metadata of the group's offs
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +19,7 @@ from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from gpu_workers import metrics
 from gpu_workers.assignor import LaneAssignor
-from gpu_workers.consumer import Consumer, StandsStill
+from infra.service.consumer import Consumer, StandsStill
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
 from infra.service.settings import Settings
@@ -33,7 +32,6 @@ log = logger(__name__)
 
 SESSION_MS, HEARTBEAT_MS = 6_000, 500
 POLL = 0.5  # seconds; while a job runs, between two polls
-REJOIN = 5.0  # seconds that one wait for the end of a rebalance takes
 ACKNOWLEDGED = 2.0  # seconds that one wait for the broker takes, between two polls
 KAFKA_AGAIN = 1.0  # seconds before a call of Kafka that failed is tried again
 LANES = {Priority.INTERACTIVE: VIDEO_JOBS, Priority.BATCH: VIDEO_JOBS_BATCH}
@@ -151,10 +149,8 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]
             raise GivenUp("lost")
         try:
             self._poll_and_take_nothing(0.0)
-            # A poll that does not wait begins a rebalance and never sees its end: each one would join anew.
-            until = time.monotonic() + REJOIN
-            while not self.lost.is_set() and not self._is_member() and time.monotonic() < until:
-                self._poll_and_take_nothing(POLL)
+            if not self.lost.is_set() and not self._is_member():
+                self._poll_and_take_nothing(POLL)  # as one that does not wait never sees the end of a join
         except (KafkaError, OSError) as error:
             log.warning("waiting", what="kafka", **describe(error))
         if self.lost.is_set():

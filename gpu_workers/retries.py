@@ -18,9 +18,9 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from gpu_workers import metrics
-from gpu_workers.consumer import Consumer, StandsStill
 from gpu_workers.lanes import LANES
 from gpu_workers.reports import Reporter
+from infra.service.consumer import Consumer, StandsStill
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
 from infra.service.settings import Settings

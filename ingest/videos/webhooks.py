@@ -25,12 +25,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from infra.service import webhook_secrets
+from infra.service.consumer import Consumer
 from infra.service.health import Progress
 from infra.service.logs import describe, logger
 from infra.service.metrics import counter
@@ -137,7 +137,7 @@ class Webhooks(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _read(self) -> None:
         self.progress.mark()
-        self._consumer = KafkaConsumer(
+        self._consumer = Consumer(
             bootstrap_servers=self._settings.kafka.split(","),
             client_id="veilstream-webhooks",
             group_id=self._settings.topic("veilstream.video-webhooks"),

@@ -288,7 +288,6 @@ def test_an_upload_is_done_as_any_file(settings: Settings, clip: Path, worker: S
     assert storage(settings).outputs.read(results.last(job.id).outputs[0].path)
 
 
-@pytest.mark.long  # 2 of 6 runs of the whole suite saw the worker wait for over a minute; it is not known for what
 def test_a_job_that_kills_two_engines_is_quarantined_and_leaves_a_dead_letter(
     settings: Settings, make_settings: Any, clip: Path, results: Told, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Pausing and resuming partitions, on a real broker."""
+"""A consumer that pauses, resumes and joins, on a real broker."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import time
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
 
-from gpu_workers import consumer as consumers
 from gpu_workers import lanes, retries
-from gpu_workers.consumer import Consumer
 from gpu_workers.lanes import Lanes
 from gpu_workers.reports import Reporter
 from gpu_workers.retries import Retries
 from infra import topics
+from infra.service import consumer as consumers
+from infra.service.consumer import Consumer
 from infra.service.health import Progress
 from infra.service.settings import Settings
 from schemas.attempts import Attempts, carrying
@@ -56,6 +57,35 @@ def test_a_partition_that_was_resumed_goes_on(settings: Settings) -> None:
     finally:
         consumer.close()
     assert found == {first: [b"0", b"1", b"2"], second: [b"0", b"1", b"2"]}
+
+
+def test_a_join_that_a_new_topic_begins_is_seen_through_however_short_the_polls(settings: Settings) -> None:
+    first, second = settings.topic("first"), settings.topic("second")
+    admin: Any = KafkaAdminClient(bootstrap_servers=settings.kafka.split(","))
+    consumer = Consumer(
+        bootstrap_servers=settings.kafka.split(","),
+        group_id=settings.topic("group"),
+        allow_auto_create_topics=False,
+        enable_auto_commit=False,
+        metadata_max_age_ms=300,
+    )
+
+    def assigned(*topics: str) -> bool:
+        deadline = time.monotonic() + LIMIT
+        while {place.topic for place in consumer.assignment()} != set(topics) and time.monotonic() < deadline:
+            consumer.poll(timeout_ms=1)
+            time.sleep(0.05)  # a join that is under way gets through meanwhile
+        return {place.topic for place in consumer.assignment()} == set(topics)
+
+    try:
+        admin.create_topics([NewTopic(first, 1, 1)])
+        consumer.subscribe([first, second])
+        assert assigned(first)
+        admin.create_topics([NewTopic(second, 1, 1)])
+        assert assigned(first, second)
+    finally:
+        consumer.close()
+        admin.close()
 
 
 @pytest.fixture
