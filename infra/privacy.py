@@ -17,6 +17,7 @@ from schemas.privacy import (
     LocalTime,
     Location,
     Orders,
+    PageViewIds,
     Privacy,
     Referrers,
     UrlParameters,
@@ -75,6 +76,7 @@ def linkable(rules: Privacy) -> list[str]:
         "visitor ids": rules.reads_ids and rules.visitor_ids is VisitorIds.SITE,
         "user ids": rules.reads_ids and rules.user_ids in lasts,
         "order numbers that are sent again": rules.order_ids is Orders.SITE,
+        "pages that are open over midnight": rules.page_view_ids is PageViewIds.KEEP,
         "custom values": any(rule in lasts for rule in custom),
         "network addresses of few visitors": rules.mask_bytes < 2,
         "brand and model of the device": rules.device_model,
@@ -128,6 +130,12 @@ def _what(rules: Privacy) -> list[str]:
             Orders.DAY: "Order numbers are stored as hashes whose key lives for the site's day.",
             Orders.SITE: "Order numbers are stored as hashes under a lasting key of the site.",
         }[rules.order_ids],
+        {
+            PageViewIds.DROP: "Ids of page views and of playings of media are not stored.",
+            PageViewIds.DAY: "Ids of page views and of playings of media are stored as hashes whose key lives for the "
+            "site's day.",
+            PageViewIds.KEEP: "Ids of page views and of playings of media are stored as they came.",
+        }[rules.page_view_ids],
         _value("Each custom variable", rules.custom_variables),
         _value("Each custom dimension", rules.custom_dimensions),
         *(_value(f"Custom dimension {slot}", rule) for slot, rule in rules.dimensions.items()),

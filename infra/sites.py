@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from infra.service.files import draft, sync
 from schemas.packets import Role
@@ -50,6 +50,7 @@ def add(
     timezone: str = "",
     number: int | None = None,
     main_url: str = "",
+    privacy: Mapping[str, str] | None = None,
 ) -> Site:
     """Write a new site's file and return the site; raises SitesError where it exists or would be wrong.
 
@@ -58,7 +59,9 @@ def add(
     Without a number the site gets the one above all that ever were, also when other processes add sites just now.
     """
     values = {"name": name, "domains": list(domains), "timezone": timezone, "main_url": main_url}
-    text = "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value)
+    text = _lines(values)
+    if privacy:
+        text += f"\n[privacy]\n{_lines(privacy)}"
     with _editing(folder):
         highest = _highest(folder)
         chosen = highest + 1 if number is None else number
@@ -76,6 +79,10 @@ def add(
                 raise SitesError(f"{path}: site {chosen} exists already") from None
         sync(folder)
         return site
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value)
 
 
 def add_token(

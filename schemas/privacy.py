@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -44,6 +44,14 @@ class Orders(StrEnum):
     DROP = "drop"
     DAY = "day"
     SITE = "site"
+
+
+class PageViewIds(StrEnum):
+    """How a page view and the playing of a medium are named: not at all, by a hash keyed for the day, as they came."""
+
+    DROP = "drop"
+    DAY = "day"
+    KEEP = "keep"
 
 
 class Values(StrEnum):
@@ -146,6 +154,7 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     visitor_ids: VisitorIds = VisitorIds.DAY
     user_ids: Values = Values.DROP
     order_ids: Orders = Orders.DAY
+    page_view_ids: PageViewIds = PageViewIds.DAY  # `pv_id` and `ma_id`
     custom_variables: Values = Values.DROP
     custom_dimensions: Values = Values.DROP
     dimensions: dict[int, Values] = {}  # by slot, before `custom_dimensions`
@@ -218,6 +227,9 @@ LISTS = (
     *("search_parameters", "search_category_parameters"),
 )
 RULES = tuple(name for name in Privacy.__struct_fields__)
+_CHOICES: dict[str, type[StrEnum]] = {
+    name: kind for name, kind in get_type_hints(Privacy).items() if isinstance(kind, type) and issubclass(kind, StrEnum)
+}
 
 # What Matomo does as it is installed: names and hashes that last, everything kept that is not an id of a session.
 _MATOMO: dict[str, Any] = {
@@ -226,6 +238,7 @@ _MATOMO: dict[str, Any] = {
     "visitor_ids": VisitorIds.SITE,
     "user_ids": Values.KEEP,
     "order_ids": Orders.SITE,
+    "page_view_ids": PageViewIds.KEEP,
     "custom_variables": Values.KEEP,
     "custom_dimensions": Values.KEEP,
     "url_parameters": UrlParameters.ALL,
@@ -258,6 +271,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "visitor_ids": VisitorIds.SITE,
         "user_ids": Values.SITE,
         "order_ids": Orders.SITE,
+        "page_view_ids": PageViewIds.KEEP,
         "custom_variables": Values.KEEP,
         "custom_dimensions": Values.KEEP,
         "url_parameters": UrlParameters.ALL,
@@ -278,10 +292,13 @@ CHILDREN: dict[str, Any] = {
     "visitor_ids": VisitorIds.REQUEST,
     "user_ids": Values.DROP,
     "order_ids": Orders.DROP,
+    "page_view_ids": PageViewIds.DROP,
     "custom_variables": Values.DROP,
     "custom_dimensions": Values.DROP,
     "dimensions": {},
     "url_parameters": UrlParameters.LISTED,
+    "allowed_parameters": (),
+    "keep_fragment": False,
     "detectors": tuple(Detector),
     "referrer": Referrers.EXCLUDE_PATH,
     "location": Location.COUNTRY,
@@ -328,6 +345,9 @@ def resolve(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Privacy, dict[str,
 
 
 def _typed(table: Mapping[str, Any]) -> Privacy:
+    for name, kind in _CHOICES.items():
+        if name in table and table[name] not in list(kind):
+            raise PrivacyError(f"privacy.{name} is {table[name]!r}, must be one of {', '.join(kind)}")
     kinds = table.get("detectors")
     for kind in kinds if isinstance(kinds, list) else ():
         if kind not in list(Detector):

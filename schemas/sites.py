@@ -421,6 +421,8 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         recordings = resolve_recordings(file.recordings, default.recordings)
     except (PrivacyError, RetentionError, RecordingsError) as error:
         raise SitesError(f"{path}: {error}") from None
+    if privacy.children:  # a session of a recorder is an identifier
+        recordings = msgspec.structs.replace(recordings, enabled=False)
     excluded = _exclusions(file, default, wrong)
     if excluded["exclude_unknown_urls"] and not domains:
         raise wrong("exclusions.exclude_unknown_urls", "needs domains, or nothing of the site would be kept")

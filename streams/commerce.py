@@ -13,7 +13,7 @@ import pyarrow as pa
 from schemas.privacy import Orders
 from schemas.tables import EVENTS, ActionType
 from streams import fields
-from streams.anonymize import order_ids
+from streams.anonymize import order_ids, page_view_ids
 from streams.description import Codes, Flags
 from streams.distinct import low, plain
 from streams.enrich import conversions, crashes, media
@@ -86,7 +86,16 @@ class Commerce(Frame):
 
     def media(self) -> Flags:
         """The player that a request tells of; returns where one does."""
-        return self._told("media", "ma_id", media.PARAMETERS, media.of_request, media.NONE)
+        told = self._told("media", "ma_id", media.PARAMETERS, media.of_request, media.NONE)
+        if told.any():
+            rows = np.flatnonzero(told).tolist()
+            texts, codes = [""], np.zeros(self.n, np.int64)
+            for row, text in zip(rows, self.columns["media_id"].take(pa.array(rows)).to_pylist(), strict=True):
+                codes[row] = len(texts)
+                rule = self.rules_of(row).privacy.page_view_ids
+                texts.append(page_view_ids.playing(self.key_of(row), text, rule))
+            self.columns["media_id"] = plain(texts, codes)
+        return told
 
     def crash(self) -> Flags:
         """The crash that a request reports; returns where one does."""

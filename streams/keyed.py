@@ -34,6 +34,8 @@ class Kind(IntEnum):
     VARIABLE = 9
     AGAIN = 10  # of an id that was stored, when the past is made anonymous
     RECORDING = 11  # a session of a recorder
+    PAGE_VIEW = 12
+    PLAYING = 13  # of a medium
 
 
 def site_day_key(secret: bytes, site: int) -> bytes:

@@ -25,7 +25,17 @@ from schemas.reasons import Excluded, Rejected, Repeated
 from schemas.sites import PolicySet
 from schemas.tables import EVENTS, PACKETS, REJECTS, ActionType, PacketKind, ReferrerType, VisitorKind
 from streams import consent, exclusions, fields, keyed, masked, repeats
-from streams.anonymize import addresses, custom, location, order_ids, recordings, urls, user_ids, visitor_ids
+from streams.anonymize import (
+    addresses,
+    custom,
+    location,
+    order_ids,
+    page_view_ids,
+    recordings,
+    urls,
+    user_ids,
+    visitor_ids,
+)
 from streams.batch import Outcome, Record
 from streams.domains import portless
 from streams.enrich import actions, bots, campaigns, conversions, crashes, device, languages, media, referrers, searches
@@ -293,7 +303,7 @@ def _event(
     def kept_key(site: bool) -> bytes:
         return keyed.site_key(lookups.site_key(event.site), event.site) if site else key
 
-    removed, campaign = _content(row, given, rules, kept_key, timings)
+    removed, campaign = _content(row, given, rules, key, kept_key, timings)
     _custom(row, given, rules, kept_key)
     row["parameters_removed"] = min(65_535, removed + recordings.count(event.query))
     row["consent"] = agreed
@@ -492,7 +502,12 @@ def _custom(row: Row, given: Mapping[str, str], rules: Rules, kept_key: Callable
 
 
 def _content(
-    row: Row, given: Mapping[str, str], rules: Rules, kept_key: Callable[[bool], bytes], timings: Mapping[str, int]
+    row: Row,
+    given: Mapping[str, str],
+    rules: Rules,
+    key: bytes,
+    kept_key: Callable[[bool], bytes],
+    timings: Mapping[str, int],
 ) -> tuple[int, str]:
     """Page, action, referrer and order; how many parameters the rules removed, and the campaign's name."""
     removed = 0
@@ -556,6 +571,7 @@ def _content(
 
     playing = media.of_request(given, cleaned, address)
     row |= {f"media_{name}": value for name, value in playing._asdict().items()}
+    row["media_id"] = page_view_ids.playing(key, playing.id, rules.privacy.page_view_ids)
     crash = crashes.of_request(given, cleaned, address)
     row |= {f"crash_{name}": value for name, value in crash._asdict().items()}
     action = actions.classify(
@@ -594,7 +610,9 @@ def _content(
         "url": only(looked, searched, url),
         "title": "" if linked else texts["action_name"],
         "link_url": link_url,
-        "page_view_id": fields.page_view_id(given.get("pv_id", "")),
+        "page_view_id": page_view_ids.page_view(
+            key, fields.page_view_id(given.get("pv_id", "")), rules.privacy.page_view_ids
+        ),
         "search_keyword": only(looked, texts["search"] or search.keyword),
         "search_category": only(looked, texts["search_cat"] or search.category),
         "search_count": only(looked, max(0, number("search_count")), 0),

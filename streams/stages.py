@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.parameters import decode
-from schemas.privacy import CountryByLanguage, LocalTime
+from schemas.privacy import CountryByLanguage, LocalTime, PageViewIds
 from schemas.tables import ActionType, ReferrerType
 from streams import fields
-from streams.anonymize import addresses, custom, location
+from streams.anonymize import addresses, custom, location, page_view_ids
 from streams.caches import BETWEEN
 from streams.commerce import Commerce
 from streams.description import U64, Codes, Flags
@@ -32,6 +32,8 @@ DEVICE_COLUMNS = {
     "browser_version": "browser_version",
 }
 COUNTRY_RULES = tuple(CountryByLanguage)
+PAGE_VIEW_RULES = tuple(PageViewIds)
+DROP, DAY, KEEP = range(len(PAGE_VIEW_RULES))
 LOCAL_UNIT = {LocalTime.DROP: 0, LocalTime.HOUR: fields.HOUR, LocalTime.SECOND: 1}  # seconds
 
 
@@ -245,8 +247,17 @@ class Stages(Commerce, Identity):
         view = query.full("pv_id")
         if not pc.all(pc.match_substring_regex(view, "^[0-9a-zA-Z]{0,6}$")).as_py():
             view = pa.array([fields.page_view_id(decode(text)) for text in view.to_pylist()], pa.string())
-        self.columns["page_view_id"] = view
+        self.columns["page_view_id"] = self.page_views(view)
         self.out.new_visit = query.is_one("new_visit").tolist()
+
+    def page_views(self, texts: pa.StringArray) -> pa.StringArray:
+        """Page view ids by the rules of each row."""
+        rules = self.by_scope(lambda rules: PAGE_VIEW_RULES.index(rules.privacy.page_view_ids), np.int64)
+        found = page_view_ids.page_views(self.k0, self.k1, texts) if (rules == DAY).any() else texts
+        kept, dropped = rules == KEEP, rules == DROP
+        if found is not texts and kept.any():
+            found = pc.if_else(pa.array(kept), texts, found)
+        return pc.if_else(pa.array(dropped), "", found) if dropped.any() else found
 
     def place(self) -> None:
         """The place on earth that the request names itself, else the country that the visitor's languages tell."""

@@ -8,6 +8,7 @@ from random import Random
 from urllib.parse import quote
 
 from infra.sites import add
+from schemas.privacy import PageViewIds
 
 TIMEZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC", "Australia/Sydney", "America/Sao_Paulo")
 _TEXT = """red blue green summer winter garden kitchen running trail city night morning light classic modern
@@ -91,8 +92,18 @@ def model_site(number: int) -> ModelSite:
     )
 
 
-def write_sites(folder: Path, numbers: range | list[int]) -> None:
-    """Write the files of these sites into a `sites.d`, so that a collector knows them."""
+def write_sites(folder: Path, numbers: range | list[int], *, counted: bool = True) -> None:
+    """Write the files of these sites into a `sites.d`, so that a collector knows them.
+
+    `counted`: whether page view ids are kept as they came, for by these the books know each event.
+    """
     for number in numbers:
         site = model_site(number)
-        add(folder, name=site.name, domains=(site.domain, f"www.{site.domain}"), timezone=site.timezone, number=number)
+        add(
+            folder,
+            name=site.name,
+            domains=(site.domain, f"www.{site.domain}"),
+            timezone=site.timezone,
+            number=number,
+            privacy={"page_view_ids": PageViewIds.KEEP} if counted else None,
+        )

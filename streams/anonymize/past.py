@@ -21,10 +21,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas import addresses as grammar
-from schemas.privacy import CountryByLanguage, LocalTime, Location, Orders, Privacy, Referrers, Values, VisitorIds
+from schemas.privacy import (
+    CountryByLanguage,
+    LocalTime,
+    Location,
+    Orders,
+    PageViewIds,
+    Privacy,
+    Referrers,
+    Values,
+    VisitorIds,
+)
 from schemas.tables import EVENTS, ActionType, ReferrerType, VisitorKind
 from streams import consent, fields, keyed
-from streams.anonymize import addresses, custom, location, referrers
+from streams.anonymize import addresses, custom, location, page_view_ids, referrers
 from streams.anonymize.emptied import IDS, VISIT, cast, empty
 from streams.anonymize.texts import free_text
 from streams.anonymize.urls import clean, clean_path, clean_text, split, tidy
@@ -139,6 +149,7 @@ class _Rows:
         self.each("product_category", self.lines)
         self.each("crash_stack", self.lines)
         self.own_fields()
+        self.page_views()
         self.identity()
         return self.out
 
@@ -344,6 +355,20 @@ class _Rows:
         made = [[self._value(text, rule, old, row, Kind.VARIABLE) for text in texts] for row, texts in enumerate(lists)]
         self.out["variable_value"] = pa.array(made, pa.list_(pa.string()))
 
+    def page_views(self) -> None:
+        """Ids of page views and of playings, hashed once more where they are hashes of a day."""
+        rule = self.privacy.page_view_ids
+        if rule is PageViewIds.DAY:
+            views = cast(self.rows["page_view_id"], pa.string())
+            self.out["page_view_id"] = page_view_ids.page_views(self.k0, self.k1, views)
+            keys = [self.day_keys[at] for at in self.day_at.tolist()]
+            playings = zip(keys, self.texts("media_id"), strict=True)
+            made = [page_view_ids.playing(key, text, rule) for key, text in playings]
+            self.out["media_id"] = pa.array(made, pa.string())
+        elif rule is PageViewIds.DROP:
+            for name in ("page_view_id", "media_id"):
+                self.each(name, lambda _text: "")
+
     def _keeps(self, slot: int) -> bool:
         return self.privacy.dimension(slot) is not Values.DROP
 
@@ -429,7 +454,7 @@ class _Rows:
         self.out |= {name: pa.array(ids) for name, ids in columns.items()}
 
 
-UNTOUCHED = frozenset(IDS) | frozenset(VISIT)
+UNTOUCHED = frozenset(IDS) | frozenset(VISIT) | {"page_view_id", "media_id"}
 _HASHES = ("dimension_value", "variable_value")
 
 

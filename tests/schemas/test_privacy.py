@@ -55,6 +55,8 @@ def test_a_children_site_keeps_no_identifier_whatever_else_is_set() -> None:
     assert (found.visitor_ids, found.user_ids, found.mask_bytes) == (VisitorIds.REQUEST, Values.DROP, 5)
     assert sources["user_ids"] == "children"
     assert not found.needs_site_key
+    open_, _ = resolve({"7.toml": {"children": True, "keep_fragment": True, "allowed_parameters": ["session"]}})
+    assert (open_.keep_fragment, open_.allowed_parameters) == (False, ())
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,8 @@ def test_a_children_site_keeps_no_identifier_whatever_else_is_set() -> None:
         ({"mask_bytes": "2"}, "mask_bytes"),
         ({"preset": "none"}, "preset"),
         ({"surname": True}, "surname"),
-        ({"referrer": "host"}, "referrer"),
+        ({"referrer": "host"}, "privacy.referrer is 'host', must be one of keep, exclude_query"),
+        ({"page_view_ids": "site"}, "page_view_ids is 'site', must be one of drop, day, keep"),
         ({"dimensions": {"1000": "keep"}}, "dimensions"),
         ({"excluded_parameters": ["/a(/"]}, "excluded_parameters"),
         ({"excluded_lists": ["other"]}, "excluded_lists"),

@@ -23,6 +23,14 @@ def test_a_site_takes_none_unless_a_file_says_so_and_its_own_goes_first(tmp_path
     assert again.sites == sites.policies.sites
 
 
+def test_a_childrens_site_takes_none_whatever_a_file_says(tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text("[recordings]\nenabled = true\n")
+    (tmp_path / "1.toml").write_text("[recordings]\nenabled = true\n[privacy]\nchildren = true\n")
+    (tmp_path / "2.toml").write_text("")
+    sites = load_sites(tmp_path)
+    assert [sites.by_id[number].policy.recordings.enabled for number in (1, 2)] == [False, True]
+
+
 def test_policies_of_before_recordings_take_none() -> None:
     found = PolicySet.load(b'{"1":{"timezone":"UTC"}}')
     assert not found.sites[1].recordings.enabled

@@ -12,7 +12,7 @@ LOCAL_LIMIT, DOMAIN_LIMIT = 64, 255  # characters
 
 _domain = re.compile(r"\w[\w.-]{0,254}").match
 _top_level = re.compile(
-    r"xn--[a-z0-9-]{2,59}|[a-z]{2,24}(?![a-z0-9_-])|(?:(?![a-z])[^\W\d_]){2,24}", re.IGNORECASE
+    r"xn--[a-z0-9-]{2,59}|[a-z]{2,24}(?![a-z0-9-])|(?:(?![a-z])[^\W\d_]){2,24}", re.IGNORECASE
 ).match
 _LOCAL = frozenset("._%+-'~")
 # Endings of files that are no top-level domains.

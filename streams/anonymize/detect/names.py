@@ -51,10 +51,14 @@ _pages = """
     widgets wish wishlist wishlists with withdraw work wunschliste you your zahlung zamowienia
 """
 SECTIONS = frozenset(_sections.split())  # of letters a to z only
+_BETWEEN = frozenset(["details", "edit", "id", "info", "name", "show", "view"])  # /users/view/jane
 _WORDS = frozenset(_pages.split())
 
 _SEGMENT = r"([^/?#&;,\s\[\]\"'<>]{1,200})"
-_after = re.compile(rf"/(?:([A-Za-z]{{1,16}})(?=/{_SEGMENT})|[~@](?<!/npm/.)(?<!/package/.)(?={_SEGMENT}))").finditer
+_after = re.compile(
+    rf"/(?:([A-Za-z]{{1,16}})(?=/{{1,3}}{_SEGMENT})|[~@](?<!/npm/.)(?<!/package/.)(?={_SEGMENT}))"
+).finditer
+_next = re.compile(rf"/{{1,3}}{_SEGMENT}").match
 _ending = re.compile(r"\.(?:x?html?|php|aspx?|jsp|json|xml|cgi|do)$", re.IGNORECASE).sub
 _word = re.compile(r"[^-_.+: ]+").findall
 
@@ -67,8 +71,15 @@ def find(text: str) -> Iterator[tuple[int, int]]:
             place = match[0] == "/@" and marked[0] in "-0123456789"  # on a map: /@52.52,13.4,15z
             if not place and not _page(marked):
                 yield match.span(3)
-        elif section.lower() in SECTIONS and not _page(segment):
-            yield match.span(2)
+        elif section.lower() in SECTIONS:
+            found: re.Match[str] | None = match
+            span = match.span(2)
+            while found is not None and segment.lower() in _BETWEEN:
+                found = _next(text, span[1])
+                if found is not None:
+                    segment, span = found[1], found.span(1)
+            if found is not None and not _page(segment):
+                yield span
 
 
 def _page(segment: str) -> bool:

@@ -18,8 +18,11 @@ from streams.decoding import unescape_all
 ROUNDS = 3
 REMEMBERED = 20_000  # characters whose folding is kept
 
-_escapes = re.compile(r"(?:%[0-9a-fA-F]{2})+|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,11});")
+_escapes = re.compile(r"(?:%[0-9a-fA-F]{2})+|&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,11};)")
 _MINUS = 0x2212
+# Not shown, though of other categories than Cf (Unicode, Default_Ignorable_Code_Point).
+_UNSEEN = frozenset((0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0x180B, 0x1810)))
+_UNSEEN |= frozenset((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 _ERRORS = "surrogateescape"  # a byte that is not UTF-8 becomes one lone surrogate, so that lengths stay countable
 
 
@@ -35,7 +38,7 @@ class _Folding(dict[int, str | None]):
 
 def _folded(char: str) -> str | None:
     kind = unicodedata.category(char)
-    if kind == "Cf":
+    if kind == "Cf" or ord(char) in _UNSEEN:
         return None
     if kind == "Nd":
         return str(unicodedata.decimal(char))

@@ -147,7 +147,7 @@ class Laboratory:
 
     def install(self, sites: int) -> None:
         """Makes the laboratory's sites, tables, secrets and topics."""
-        write_sites(self.settings.sites, range(1, sites + 1))
+        write_sites(self.settings.sites, range(1, sites + 1), counted=False)
         install(self.settings)
 
     def tables(self) -> Client:

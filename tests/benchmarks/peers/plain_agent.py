@@ -119,7 +119,7 @@ def process(event: dict[str, Any], number: int) -> dict[str, Any] | None:
         "repeat_id": bytes(16),
     }
     config = reference._device(row, raw, given, masked, key, rules)
-    row["parameters_removed"], campaign = reference._content(row, given, rules, lambda _site: key, timings)
+    row["parameters_removed"], campaign = reference._content(row, given, rules, key, lambda _site: key, timings)
     reference._custom(row, given, rules, lambda _site: key)
     user, visitor = reference._identity(row, given, rules, config, key, lambda _site: key)
     visit = visits.get(user) or visits.get(visitor) or visits.get(config)

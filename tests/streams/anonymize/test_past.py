@@ -22,7 +22,7 @@ from tests.streams.core.policies import policy_set as random_policies
 from tests.streams.core.traffic import START_MS, fresh, one, simple, world
 
 KEYS = past.Keys(bytes(range(32)), bytes(16))
-NOT_COMPARED = {*emptied.IDS, *emptied.VISIT, "policy_version", "parameters_removed"}
+NOT_COMPARED = {*past.UNTOUCHED, "policy_version", "parameters_removed"}
 
 
 def made(policies: PolicySet, seed: int = 1, packets: int = 30) -> pa.Table:
@@ -121,6 +121,7 @@ def test_rows_are_what_the_worker_makes_of_the_same_events_today(preset: str) ->
 
 SIGNED = "uid=jo&_id=76d1f50cbfda087a&url=https%3A%2F%2Fshop.example%2F&dimension1=gold&dimension2=jo"
 ORDER = "&idgoal=0&ec_id=A1"
+PAGE = "&pv_id=abc123&ma_id=ab1&ma_re=https%3A%2F%2Fshop.example%2Fa.mp4"
 
 
 def test_ids_that_lasted_mean_nothing_the_day_after() -> None:
@@ -155,11 +156,14 @@ def test_one_day_keeps_together_and_two_do_not() -> None:
         ({"preset": "matomo-default", "user_ids": "day"}, {"order_id"}, {"visitor_id", "user_id", "user_name"}),
         ({"preset": "matomo-default", "visitor_ids": "day"}, {"user_id", "order_id"}, {"visitor_id"}),
         ({"preset": "matomo-default", "order_ids": "drop"}, {"visitor_id", "user_id"}, {"order_id"}),
+        ({"preset": "matomo-default"}, {"page_view_id", "media_id"}, set()),
+        ({"preset": "matomo-default", "page_view_ids": "day"}, {"visitor_id"}, {"page_view_id", "media_id"}),
+        ({"preset": "matomo-default", "page_view_ids": "drop"}, {"visitor_id"}, {"page_view_id", "media_id"}),
         ({"preset": "matomo-default", "custom_dimensions": "site"}, {"visitor_id"}, {"dimension_value"}),
     ],
 )
 def test_what_the_rules_keep_for_good_stays(table: dict[str, Any], kept: set[str], changed: set[str]) -> None:
-    old = row(SIGNED + ORDER, preset="matomo-default")
+    old = row(SIGNED + (PAGE if "page_view_id" in kept | changed else ORDER), preset="matomo-default")
     stored, new = plain(old)[0], today(old, **table)
     assert {name for name in kept | changed if new[name] == stored[name]} == kept
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from siphash24 import siphash24
 
+from schemas.privacy import PageViewIds
 from streams import keyed
-from streams.anonymize import order_ids, recordings, user_ids, visitor_ids
+from streams.anonymize import order_ids, page_view_ids, recordings, user_ids, visitor_ids
 from streams.columns import text_bytes
 from streams.keyed import Kind
 from tests.streams.core.vectors import group
@@ -91,6 +92,21 @@ def test_user_and_order_ids_are_compared_after_cleaning() -> None:
     assert user_ids.user_hash(KEY, " \n") == order_ids.order_hash(KEY, "\0") == 0
     assert user_ids.user_hash(KEY, "x" * 200 + "a") == user_ids.user_hash(KEY, "x" * 200 + "b")
     assert user_ids.user_hash(KEY, "joe") != order_ids.order_hash(KEY, "joe")
+
+
+def test_page_view_ids_of_a_column_are_those_of_each_and_hold_together_for_a_day_and_a_site() -> None:
+    texts = ["abc123", "", "Z", "abc123", "000000", "0", "abc123"]
+    keys = [KEY, KEY, KEY, b"k" * 16, KEY, KEY, KEY]
+    words = np.array([keyed.key_words(key) for key in keys], np.uint64)
+    found = page_view_ids.page_views(words[:, 0], words[:, 1], pa.array(["cut", *texts])[1:]).to_pylist()
+    made = zip(keys, texts, strict=True)
+    assert found == [page_view_ids.page_view(key, text, PageViewIds.DAY) for key, text in made]
+    assert found[0] == found[6] != found[3]
+    assert len({*found}) == 6
+    assert [len(text) for text in found] == [6, 0, 6, 6, 6, 6, 6]
+    assert not {*found[:1], *found[2:]} & {*texts}
+    nothing = page_view_ids.page_views(words[:2, 0], words[:2, 1], pa.array(["", ""]))
+    assert nothing.to_pylist() == ["", ""]
 
 
 def test_recordings_are_found_by_decoded_name() -> None:

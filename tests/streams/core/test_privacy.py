@@ -61,6 +61,7 @@ def host_and(text: str) -> str:
 
 PAGE = "&url=https%3A%2F%2Fwww.site1.example%2Fusers%2Fjo%3Fcolor%3D1%26email%3Djo%26sid%3D2%26x%3D3%26q%3Dw%23part"
 REFERRER = "&urlref=https%3A%2F%2Fother.example%2Fa%2Fb%3Fx%3D1"
+PLAYING = "&ma_id=ab1&ma_re=https%3A%2F%2Fwww.site1.example%2Fa.mp4"
 FIREFOX_10 = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
 FIREFOX_10 += "Version/17.1 Mobile/15E148 Safari/604.1"
 OFF: list[tuple[str, Any, Any, Callable[[dict[str, Any]], Any], Any]] = [
@@ -79,6 +80,10 @@ OFF: list[tuple[str, Any, Any, Callable[[dict[str, Any]], Any], Any]] = [
     ("user_ids", "site", "keep", cell("user_name", "&uid=jo"), ""),
     ("order_ids", "drop", "day", cell("order_id", "&idgoal=0&ec_id=7"), 0),
     ("order_ids", "day", "site", lambda t: days(t, "order_id", "&idgoal=0&ec_id=7"), 2),
+    ("page_view_ids", "drop", "day", cell("page_view_id", "&pv_id=abc123"), ""),
+    ("page_view_ids", "day", "keep", lambda t: days(t, "page_view_id", "&pv_id=abc123"), 2),
+    ("page_view_ids", "drop", "day", cell("media_id", PLAYING), ""),
+    ("page_view_ids", "day", "keep", lambda t: days(t, "media_id", PLAYING), 2),
     ("custom_variables", "drop", "keep", cell("variable_value", "&cvar=%7B%221%22%3A%5B%22k%22%2C%22v%22%5D%7D"), []),
     ("custom_dimensions", "drop", "keep", cell("dimension_value", "&dimension4=v"), []),
     ("dimensions", {"4": "drop"}, {"4": "keep"}, cell("dimension_value", "&dimension4=v"), []),
