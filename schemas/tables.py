@@ -11,6 +11,10 @@ from enum import IntEnum
 
 import pyarrow as pa
 
+from schemas.arrow import leave_pandas_out
+
+leave_pandas_out()
+
 TEXT = pa.string()
 LOW = pa.dictionary(pa.int32(), pa.string())  # LowCardinality(String)
 MOMENT = pa.timestamp("ms", "UTC")  # DateTime64(3, 'UTC')

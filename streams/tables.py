@@ -77,7 +77,7 @@ def _events(gathered: Gathered, piece: Description, steps: Followed, schema: pa.
 
 
 def _dtype(kind: pa.DataType) -> npt.DTypeLike:
-    """Numpy's type of a number; Arrow's own answer would import pandas, which takes a second and 40 MB."""
+    """Numpy's type of a number; Arrow's own answer would ask for pandas."""
     return np.dtype(str(kind))
 
 

@@ -24,6 +24,9 @@ from tests.services import Service, Services
 hypothesis.settings.register_profile("shared", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
 hypothesis.settings.load_profile("shared")  # machines are shared: how long a draw takes says nothing
 
+# Brokers of tests live for seconds: half of what they cost is what the second compiler does.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 SettingsMaker = Callable[..., Settings]
 Starter = Callable[..., Service]
 

@@ -5,6 +5,8 @@ Its jars are fetched by `./run` from the pom beside this file.
 
 from __future__ import annotations
 
+import base64
+import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -99,7 +101,7 @@ def _java(*options: str) -> list[str]:
     return ["java", *options, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{LIBS}/*"]
 
 
-def _tool(*arguments: str) -> str:
+def _tool(*arguments: str) -> None:
     command = [*_java("-XX:TieredStopAtLevel=1", "-Xmx128m"), "kafka.tools.StorageTool", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -107,11 +109,13 @@ def _tool(*arguments: str) -> str:
         raise KafkaError(f"java: {error.strerror}; ./run prepare installs it") from None
     if done.returncode:
         raise KafkaError(f"the broker's storage cannot be formatted: {' '.join((done.stdout + done.stderr).split())}")
-    return done.stdout.strip()
 
 
 def _format(properties: Path) -> None:
-    cluster = _tool("random-uuid").splitlines()[-1]
+    # As Kafka's own tool makes it, which takes a JVM for it.
+    cluster = "-"
+    while cluster.startswith("-"):
+        cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
     _tool("format", "-t", cluster, "-c", str(properties))
 
 
