@@ -18,12 +18,13 @@ class _None(MetaPathFinder):
 
 
 def leave_pandas_out() -> None:
-    """Makes pyarrow look for pandas now, once and in vain, unless it is imported already."""
+    """From now on there is no pandas in this process, unless it is imported already."""
     if "pandas" in sys.modules:
         return
     finder = _None()
     sys.meta_path.insert(0, finder)
     try:
-        pa.array([], pa.string())
+        pa.array([], pa.string())  # its Python part looks once
     finally:
         sys.meta_path.remove(finder)
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # the rest looks with each list, and is told so at once

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-USE = "import sys; import {module}; import pyarrow as pa; assert pa.array(['a']).to_pylist() == ['a']; print(*sys.modules)"
+USE = "import sys, {module}, pyarrow as pa; assert pa.array(['a']).to_pylist() == ['a']; print(*sys.modules)"
 
 
 @pytest.mark.parametrize("module", ["streams.worker", "ingest.videos.__main__", "schemas.tables"])
@@ -16,4 +16,4 @@ def test_a_service_imports_no_pandas(module: str) -> None:
         [sys.executable, "-c", USE.format(module=module)], capture_output=True, text=True, check=True
     )
     assert "pyarrow" in found.stdout.split()
-    assert "pandas" not in found.stdout.split()
+    assert not {"pandas.core", "pandas.compat"} & set(found.stdout.split())
