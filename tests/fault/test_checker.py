@@ -13,6 +13,7 @@ from infra.books import Books, balance
 from infra.load.journal import HEADER, MAGIC, RECORD, Fate, Journal, Outcome, read
 from infra.load.numbers import page_view_id
 from infra.load.sql import Sql
+from infra.rollups import drifted
 from infra.service.settings import Settings
 
 START = 1_790_000_000_000  # ms since 1970
@@ -262,3 +263,11 @@ def test_a_rollup_that_drifted_by_one_is_found(tables: Tables, view: str) -> Non
     assert not books.right
     assert any(finding.startswith(f"{view}.pageviews of site 2") for finding in books.findings), books.findings
     assert books.unexplained == 1
+
+
+def test_days_are_those_of_the_site_and_not_of_utc(tables: Tables) -> None:
+    columns = "writer, seq, generation, `offset`, site_id, received_at, time, day, visit_position, action_type"
+    at = "toDateTime64('2026-09-21 14:10:00', 3, 'UTC')"
+    tables.sql.raw(f"INSERT INTO events ({columns}) VALUES (7, 1, 1, 100, 4, {at}, {at}, '2026-09-22', 1, 1)")
+    assert tables.sql.rows("SELECT toString(day), actions FROM days") == [["2026-09-22", "1"]]
+    assert drifted(tables.sql) == []
