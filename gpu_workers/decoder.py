@@ -15,6 +15,8 @@ import signal
 import sys
 from typing import BinaryIO
 
+# Else it comes with the first file, when there may be no memory left to load it.
+import av.subtitles.stream  # noqa: F401
 import msgspec
 
 from gpu_workers.failures import Failure

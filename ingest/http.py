@@ -1,4 +1,4 @@
-"""HTTP/1.1 as one asyncio Protocol over httptools: no task and no future per request (RFC 9110, RFC 9112).
+"""HTTP/1.1 as one protocol over httptools: no task and no future per request (RFC 9110, RFC 9112).
 
 A request becomes an `Exchange` in the queue of its connection. The service answers it when it likes, in any order;
 the connection writes answers in the order of the requests. Everything a client may do is bounded: the size of head
@@ -7,11 +7,10 @@ and body, the time for each, idle time, unanswered requests, unread answers, and
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
@@ -20,6 +19,7 @@ from ingest.answers import CLOSE, KEEP, KEEP_1_0
 from ingest.exchange import Exchange, Refusal
 from ingest.guard import Turned
 from ingest.headers import KNOWN, LISTS, UNKNOWN, Fields, Head, field_of
+from ingest.transport import Link
 from schemas.packets import MAPPED_IPV4
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ _line_end = re.compile(rb"\r?\n")
 _high = re.compile(rb"[\x80-\xff]").sub
 
 
-class Connection(asyncio.Protocol):
-    """One client. `url` is None between requests; `body` is None while there is no body to read."""
+class Connection:
+    """One client, as a `transport.Client`. `url` is None between requests; `body`, while there is no body to read."""
 
     __slots__ = (
         "address",
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self.server = server
         self.parser: Any = httptools.HttpRequestParser(self)
-        self.transport: asyncio.Transport | None = None
+        self.transport: Link | None = None
         self.address = b""  # of the peer
         self.proxied = False  # the peer is a trusted proxy
         self.pending: list[Exchange] = []  # mostly one or none, for which a deque takes ten times the memory
@@ -85,10 +85,10 @@ class Connection(asyncio.Protocol):
 
     # Transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(WRITE_BUFFER)
-        self.address = packed_address(self.transport.get_extra_info("peername"))
+    def connection_made(self, transport: Link) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(WRITE_BUFFER)
+        self.address = packed_address(transport.peer)
         server = self.server
         self.proxied = server.proxies.trusts(self.address)
         self.since = server.now
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         elif server.limits.address_connections and not self.proxied and not server.count_in(self.address):
             self.refuse(429, "Too many connections of this address.", Turned.ADDRESS_CONNECTIONS)
         elif server.draining:
-            self.transport.close()
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
                 if exchange.close or (server.draining and not pending and self.url is None):
                     self._end(transport, exchange.close or exchange.status >= 400)
                     return
-            except (RuntimeError, OSError):  # the client went away, which is no concern of the others
+            except OSError:  # the client went away, which is no concern of the others
                 server.gone += 1
                 transport.abort()
                 return
@@ -391,7 +391,7 @@ class Connection(asyncio.Protocol):
             and self.transport is not None
             and self.parser.get_http_version() != "1.0"
         ):
-            with suppress(RuntimeError, OSError):  # the client went away
+            with suppress(OSError):  # the client went away
                 self.transport.write(CONTINUE)
 
     def _forget_body(self) -> None:
@@ -427,11 +427,11 @@ class Connection(asyncio.Protocol):
                 break
         self.refuse(500, "The request could not be handled.")
 
-    def _end(self, transport: asyncio.Transport, linger: bool) -> None:
+    def _end(self, transport: Link, linger: bool) -> None:
         self.ended = True
         self.since = self.server.now
         self.pending.clear()
-        if linger and transport.can_write_eof():
+        if linger:
             # Closing now would reset the connection under a client that still sends, and destroy the answer.
             self._resume()
             transport.write_eof()

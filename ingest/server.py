@@ -14,6 +14,7 @@ from ingest.guard import Rates
 from ingest.headers import Head, Heads
 from ingest.http import Connection
 from ingest.proxies import Proxies
+from ingest.transport import Links
 
 SWEEP_SECONDS = 0.5  # how often time limits are looked at
 
@@ -65,17 +66,16 @@ class Server:
         self.gone = 0  # answers whose client had left
         self.draining = False
         self._addresses: Counter[bytes] = Counter()  # open connections of each; forgotten with the last one
-        self._listener: asyncio.Server | None = None
+        self._links: Links | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listens, sharing the port with other processes (SO_REUSEPORT). Returns the port; raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: Connection(self), host, port, backlog=4096, reuse_port=True, reuse_address=True
-        )
-        self._sweep = loop.call_later(SWEEP_SECONDS, self.sweep)
-        return int(self._listener.sockets[0].getsockname()[1])
+        links = Links(lambda: Connection(self))
+        found = await links.listen(host, port)
+        self._links = links
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self.sweep)
+        return found
 
     def count_in(self, address: bytes) -> bool:
         """Counts a new connection of an address; False where it has too many."""
@@ -91,8 +91,8 @@ class Server:
     def drain(self) -> None:
         """Accepts no connection any more and closes idle ones; requests in hand are answered, then closed."""
         self.draining = True
-        if self._listener is not None:
-            self._listener.close()
+        if self._links is not None:
+            self._links.stop_listening()
         for connection in list(self.connections):
             connection.close_if_idle()
 
@@ -106,6 +106,8 @@ class Server:
             self._sweep.cancel()
         for connection in list(self.connections):
             connection.abort()
+        if self._links is not None:
+            self._links.close()
 
     def sweep(self) -> None:
         """Looks at the time limits of all connections."""

@@ -17,7 +17,6 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
-import pyarrow as pa
 
 from schemas.outputs import CONTENT_TYPES as CONTENT_TYPES
 from schemas.outputs import DEFAULT_OUTPUTS as DEFAULT_OUTPUTS
@@ -28,7 +27,6 @@ from schemas.outputs import Poster as Poster
 from schemas.outputs import Storyboard as Storyboard
 from schemas.outputs import Wanted as Wanted
 from schemas.outputs import doubled as doubled
-from schemas.tables import LOW, MOMENT, TEXT
 
 MOST_PATH = 4096  # characters
 
@@ -238,73 +236,6 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 # What the stream worker writes; the order is the order of the SQL in schemas/migrations.
-VIDEO_JOBS_TABLE = pa.schema(
-    [
-        ("job", TEXT),
-        ("queued_at", MOMENT),
-        ("attempt", pa.uint32()),
-        ("state", LOW),
-        ("at", MOMENT),
-        ("worker", LOW),
-        ("engine", LOW),
-        ("seconds", pa.float64()),
-        ("reason", LOW),
-        ("detail", TEXT),
-        ("source_width", pa.uint32()),
-        ("source_height", pa.uint32()),
-        ("source_duration", pa.float64()),
-        ("source_rotation", pa.int32()),
-        ("source_codec", LOW),
-        ("source_pixel_format", LOW),
-        ("output_kind", pa.list_(TEXT)),
-        ("output_path", pa.list_(TEXT)),
-        ("output_width", pa.list_(pa.uint32())),
-        ("output_height", pa.list_(pa.uint32())),
-        ("output_time", pa.list_(pa.float64())),
-        ("site_id", pa.uint32()),
-        ("output_about", pa.list_(TEXT)),
-        ("priority", LOW),
-        ("due_at", MOMENT),
-        ("source_bytes", pa.uint64()),
-        ("progress", pa.float64()),
-        ("making", LOW),
-    ]
-)
-
-WORKER_SAMPLES_TABLE = pa.schema(
-    [
-        ("worker", LOW),
-        ("at", MOMENT),
-        ("started_at", MOMENT),
-        ("state", LOW),
-        ("done", pa.uint64()),
-        ("failed", pa.uint64()),
-        ("job_seconds", pa.float64()),
-        ("nvml", LOW),
-        ("driver", LOW),
-        ("gpu_uuid", pa.list_(TEXT)),
-        ("gpu_name", pa.list_(TEXT)),
-        ("gpu_utilisation", pa.list_(pa.float64())),  # NaN where the device does not say, here and below
-        ("gpu_decoder", pa.list_(pa.float64())),
-        ("gpu_memory_used", pa.list_(pa.float64())),
-        ("gpu_memory_total", pa.list_(pa.float64())),
-        ("gpu_temperature", pa.list_(pa.float64())),
-        ("gpu_power", pa.list_(pa.float64())),
-        ("gpu_encoder", pa.list_(pa.float64())),
-        ("gpu_jpeg", pa.list_(pa.float64())),
-        ("gpu_power_limit", pa.list_(pa.float64())),
-        ("gpu_sm_clock", pa.list_(pa.float64())),
-        ("gpu_memory_clock", pa.list_(pa.float64())),
-        ("gpu_video_clock", pa.list_(pa.float64())),
-        ("gpu_throttled", pa.list_(pa.float64())),
-        ("gpu_ecc_corrected", pa.list_(pa.float64())),
-        ("gpu_ecc_uncorrected", pa.list_(pa.float64())),
-        ("gpu_remapped_rows", pa.list_(pa.float64())),
-        ("gpu_remap_pending", pa.list_(pa.float64())),
-    ]
-)
-
-
 def new_id(now_ms: int) -> str:
     """A job's id: a UUID of version 7 (RFC 9562), so that ids made later sort later."""
     bits = (now_ms & (1 << 48) - 1) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)

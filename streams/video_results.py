@@ -34,7 +34,7 @@ from infra.service.logs import describe, logger
 from infra.service.metrics import counter
 from infra.service.settings import Settings
 from schemas.topics import RECORDINGS_RAW, VIDEO_RESULTS, WORKER_STATUS
-from schemas.videos import VIDEO_JOBS_TABLE, WORKER_SAMPLES_TABLE
+from schemas.video_tables import VIDEO_JOBS_TABLE, WORKER_SAMPLES_TABLE
 from streams.patience import Patience, Stopping
 from streams.recordings import Recordings
 from streams.storing import Store

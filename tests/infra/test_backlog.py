@@ -18,8 +18,8 @@ from infra.service.settings import Settings
 from schemas.attempts import Attempts, carrying
 from schemas.outputs import At, Frames, Poster, Preview, Wanted
 from schemas.topics import VIDEO_GROUP, VIDEO_JOBS, VIDEO_JOBS_BATCH, VIDEO_RETRIES
+from schemas.video_tables import VIDEO_JOBS_TABLE
 from schemas.videos import (
-    VIDEO_JOBS_TABLE,
     Engine,
     Job,
     Kind,

@@ -8,7 +8,7 @@ from infra import migrate, topics
 from infra.service.settings import Settings
 from schemas.migrations import migrations
 from schemas.tables import EVENTS, HEATMAP, PACKETS, RECORDINGS, REJECTS, sql_type
-from schemas.videos import VIDEO_JOBS_TABLE
+from schemas.video_tables import VIDEO_JOBS_TABLE
 
 
 def test_apply_once(settings: Settings) -> None:

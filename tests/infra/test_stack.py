@@ -30,7 +30,7 @@ from infra.service.clickhouse import connect
 from infra.service.settings import PASSWORDS, SECRETS, Settings, load_settings
 
 PATIENCE = 150  # seconds until something that should have happened counts as never
-PIXEL = "/matomo.php?idsite=1&rec=1&url=http%3A%2F%2Fexample.org%2F&_id=0123456789abcdef&pv_id={}"
+PIXEL = "/matomo.php?idsite=1&rec=1&url=http%3A%2F%2Fexample.org%2F&_id=0123456789abcdef&action_name={}"
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def metric(host: str, port: int, name: str) -> float:
 def stored(settings: Settings) -> set[str]:
     with_password = Stack(settings).settings
     with connect(with_password) as client:
-        return {row[0] for row in client.query("SELECT page_view_id FROM events").result_rows}
+        return {row[0] for row in client.query("SELECT title FROM events").result_rows}
 
 
 @pytest.mark.long

@@ -10,7 +10,8 @@ import pyarrow as pa
 from infra.service.clickhouse import connect
 from infra.service.settings import Settings
 from ingest.videos.states import States
-from schemas.videos import VIDEO_JOBS_TABLE, InFolder, Job, Result, State, encode, new_id
+from schemas.video_tables import VIDEO_JOBS_TABLE
+from schemas.videos import InFolder, Job, Result, State, encode, new_id
 from streams.video_rows import job_row
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 import msgspec
@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 from infra.service.clickhouse import Client
 from infra.service.settings import Settings
 from schemas.packets import MAPPED_IPV4, Event, Repeat, encode
-from schemas.privacy import Privacy
+from schemas.privacy import PageViewIds, Privacy
 from schemas.routing import ROUTING_VERSION
 from schemas.sites import PolicySet, SitePolicy
 from schemas.topics import EVENTS_RAW, SITE_POLICIES
@@ -27,11 +27,12 @@ from tests.databases import install
 
 T = TypeVar("T")
 
+NUMBERED: Any = {"page_view_ids": PageViewIds.KEEP}  # by which a test knows an event
 POLICIES = PolicySet(
     {
-        1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin", keep_bots=True),
-        2: SitePolicy(privacy=Privacy(mask_bytes=1), keep_bots=True),
-        3: SitePolicy(keep_bots=True),
+        1: SitePolicy(domains=("shop.example",), timezone="Europe/Berlin", keep_bots=True, privacy=Privacy(**NUMBERED)),
+        2: SitePolicy(privacy=Privacy(mask_bytes=1, **NUMBERED), keep_bots=True),
+        3: SitePolicy(keep_bots=True, privacy=Privacy(**NUMBERED)),
     }
 )
 AGENTS = (
