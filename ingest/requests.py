@@ -32,9 +32,10 @@ _special = re.compile(
     rb"&(idsite|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
 ).findall
 _stripped = re.compile(rb"&(?:token_auth|send_image|cip)(?:=[^&]*)?(?![^&])").sub
-# The beginning of a parameter that `plain` leaves to `judge` (cdt, cip, country, long ...) or to recordings: half a
-# microsecond in all.
-rare = re.compile(rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|hsr_|pf_...=-)").search
+# The beginning of a parameter that is not for the quick way (cdt, cip, country, long ...) or tells of a recording.
+_GUARDED_HEADS = rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|hsr_|pf_...=-"
+rare = re.compile(_GUARDED_HEADS + rb")").search
+_rare = re.compile(_GUARDED_HEADS + rb"|token_auth|send_image)").search
 # A name in which a letter or underscore is written as an escape, so that the pattern above would not see it.
 _escaped_name = re.compile(rb"&[^=&%]*%[^=&]*").search
 _SPECIAL = frozenset(("idsite", "token_auth", "send_image", "urlref", "url", "uadata")).union(
@@ -164,26 +165,19 @@ def plain(query: bytes, directory: Directory, url: bool) -> tuple[Place, str, bo
     place = directory.places.get(query[start:end])
     if place is None or start == 7 or end < 0:
         return None
+    bones = query.translate(None, FLESH)
+    if bones.find(b"&%") >= 0 or bones.translate(None, b"&=%"):
+        return None
+    before, quiet, after = query.partition(b"&send_image=0&")
+    left = before + b"&" + after if quiet else query.removesuffix(b"&send_image=0")
     if (
-        query.find(b"token_auth") >= 0
+        _rare(left) is not None
         or (url and not _has_url(query))
-        or rare(query) is not None
         or (place.goals and query.find(b"&idgoal=") >= 0)
         or len(query) > QUERY_LIMIT
     ):
         return None
-    bones = query.translate(None, FLESH)
-    if bones.find(b"&%") >= 0 or bones.translate(None, b"&=%"):
-        return None
-    start = query.rfind(b"&send_image")
-    if start < 0:
-        return place, query[1:].decode("ascii"), False
-    if start == 0 or query.find(b"&send_image") != start or not query.startswith(b"=", start + 11):
-        return None
-    end = query.find(b"&", start + 12)
-    if end < 0:
-        return place, query[1:start].decode("ascii"), query[start + 12 :] == b"0"
-    return place, (query[1:start] + query[end:]).decode("ascii"), query[start + 12 : end] == b"0"
+    return place, left[1:].decode("ascii"), len(left) < len(query)
 
 
 def _has_url(query: bytes) -> bool:

@@ -21,6 +21,7 @@ log = logger(__name__)
 
 AT_ONCE = 512  # connections that are looked at in one round
 READ = 64 * 1024  # bytes
+FIRST = 4096  # bytes that are asked for first: for more a buffer is made that costs a microsecond
 BACKLOG = 4096
 ACCEPTED = 256  # connections that are accepted in one round
 NO_FILES_SECONDS = 1.0  # how long nothing is accepted once files have run out
@@ -157,7 +158,10 @@ class Link:
     def read(self) -> None:
         """Reads what there is."""
         try:
-            data = self.receive(READ)
+            data = self.receive(FIRST)
+            if len(data) == FIRST:
+                with suppress(OSError):  # it comes again with the next read
+                    data += self.receive(READ)
         except BlockingIOError:
             return
         except OSError as error:
