@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from infra.service.logs import logger
+from infra.service.logs import describe, logger
 
 log = logger(__name__)
 
@@ -276,18 +276,17 @@ class Links:
         links, data = self._links, select.EPOLLIN
         for number, events in self.poll.poll(0, AT_ONCE):
             link = links.get(number)
+            if link is None:
+                if (listener := self._listeners.get(number)) is not None:
+                    self._accept(listener)
+                continue
             try:
-                if link is None:
-                    if (listener := self._listeners.get(number)) is not None:
-                        self._accept(listener)
-                elif events == data:
+                if events == data:
                     link.read()
                 else:
                     link.ready(events)
-            except Exception as error:  # of a protocol; the others go on
-                log.error("connection_failed", error=type(error).__name__)
-                if link is not None:
-                    link.abort()
+            except Exception as error:
+                self._failed(link, error)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTED):
@@ -307,7 +306,16 @@ class Links:
             protocol = self._make()
             link = self._links[connected.fileno()] = Link(self, connected, peer, protocol)
             self.poll.register(connected.fileno(), select.EPOLLIN)
-            protocol.connection_made(link)
+            try:
+                protocol.connection_made(link)
+            except Exception as error:
+                self._failed(link, error)
+
+    @staticmethod
+    def _failed(link: Link, error: Exception) -> None:
+        """A protocol did; the others go on."""
+        log.error("connection_failed", **describe(error))
+        link.abort()
 
     def _rest(self) -> None:
         """Accepts nothing for a while: what waits would else be tried at every round."""

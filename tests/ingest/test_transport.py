@@ -22,8 +22,9 @@ MUCH = 8 << 20  # bytes, more than two sockets hold
 class Told:
     """A protocol that writes down what it is told; keeps a half-closed connection if `stays`."""
 
-    def __init__(self, stays: bool = False) -> None:
+    def __init__(self, stays: bool = False, fails: bool = False) -> None:
         self.link: Link
+        self.fails = fails  # from the beginning
         self.stays = stays
         self.data = bytearray()
         self.calls: list[str] = []
@@ -32,6 +33,8 @@ class Told:
     def connection_made(self, transport: Link) -> None:
         self.link = transport
         self.calls.append("made")
+        if self.fails:
+            raise RuntimeError
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -234,6 +237,24 @@ def test_what_a_protocol_raises_costs_its_own_connection_alone() -> None:
             await until(lambda: kept.data == b"abc")
             assert lost.data == b"raise"
             assert kept.lost == []
+
+    run(test)
+
+
+def test_a_protocol_that_fails_at_once_costs_its_own_connection_alone() -> None:
+    made: list[Told] = []
+
+    def one() -> Told:
+        made.append(Told(fails=not made))
+        return made[-1]
+
+    async def test() -> None:
+        async with listening(one) as (_, port, _made):
+            bad, good = client(port), client(port)
+            assert await received(bad, 1) == b""
+            good.send(b"abc")
+            await until(lambda: len(made) == 2 and made[1].data == b"abc")
+            assert made[0].calls == ["made", "lost"]
 
     run(test)
 
