@@ -18,7 +18,7 @@ from schemas.tokens import token_hash
 from schemas.topics import EVENTS_RAW
 
 SUPERUSER, WRITER = "superuser-token", "writer-token"
-SECONDS = 10.0  # longest wait of a test for anything
+SECONDS = 60.0  # longest wait of a test for anything
 
 
 class MemoryDelivery:

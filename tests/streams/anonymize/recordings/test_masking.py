@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import example, given, settings
@@ -35,11 +36,12 @@ from tests.streams.anonymize.recordings.documents import (
 @settings(max_examples=120, deadline=None)
 @given(EVENTS)
 @example([snapshot(element(2, "style", {}, [text(3, 'a{content:"x" "y"}/*')]))])
+@example([{"type": 4, "timestamp": "", "data": {"href": "sleva UPC 0 84056 94995 4", "width": None, "height": None}}])
 def test_nothing_that_a_detector_names_is_left_and_masking_twice_is_masking_once(events: list[Any]) -> None:
     once = masked(events)
     for stored in strings(once):
         assert detect.search(stored, detect.ALL) == [], stored
-        assert not styles._digits(stored)
+        assert not styles._digits(unquote(stored)), stored  # the digits of an escape are none of its text
     assert masked(once) == once
     json.dumps(once, allow_nan=False)
 
