@@ -110,6 +110,7 @@ def process(event: dict[str, Any], number: int) -> dict[str, Any] | None:
     row: dict[str, Any] = dict.fromkeys(EVENTS.names)
     row |= {"writer": 0, "partition": 0, "seq": number, "index": 0, "generation": 0, "offset": number, "shard": 0}
     row |= {"policy_version": policies.version, "site_id": site, "received_at": time, "time": time, "consent": -1}
+    row["day"] = rules.date(time)
     row |= {
         "address": addresses.text(masked),
         "country": "",
