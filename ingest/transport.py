@@ -137,7 +137,6 @@ class Link:
 
     def abort(self) -> None:
         """Closes at once."""
-        self._closing = True
         self._end(None)
 
     # Called by `Links`
@@ -152,7 +151,6 @@ class Link:
             self.read()
         elif events & _BROKEN:
             code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self._closing = True
             self._end(OSError(code, errno.errorcode.get(code, "")) if code else None)
 
     def read(self) -> None:
@@ -165,7 +163,6 @@ class Link:
         except BlockingIOError:
             return
         except OSError as error:
-            self._closing = True
             self._end(error)
             return
         if data:
@@ -183,7 +180,6 @@ class Link:
         except BlockingIOError:
             return
         except OSError as error:
-            self._closing = True
             self._end(error)
             return
         del self._waiting[:sent]
@@ -207,7 +203,7 @@ class Link:
     def _end(self, error: OSError | None) -> None:
         if self._ended:
             return
-        self._ended = True
+        self._ended = self._closing = True
         self._waiting.clear()
         self._links.forget(self._fd)
         self._socket.close()
