@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -261,6 +262,8 @@ def test_a_protocol_that_fails_at_once_costs_its_own_connection_alone() -> None:
 
 def test_without_files_nothing_is_accepted_until_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "NO_FILES_SECONDS", 0.2)
+    tries: list[str] = []
+    monkeypatch.setattr(transport, "log", SimpleNamespace(error=lambda event, **_: tries.append(event)))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def test() -> None:
@@ -272,8 +275,10 @@ def test_without_files_nothing_is_accepted_until_there_are_some(monkeypatch: pyt
                     one.setblocking(False)
                     with pytest.raises(BlockingIOError):
                         one.connect(("127.0.0.1", port))
-                await asyncio.sleep(0.1)
+                await until(lambda: tries)
+                await asyncio.sleep(0.1)  # many rounds, none of which may try again
                 assert made == []
+                assert tries == ["nothing_accepted"]
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             await until(lambda: len(made) == 3)
