@@ -32,10 +32,8 @@ _special = re.compile(
     rb"&(idsite|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
 ).findall
 _stripped = re.compile(rb"&(?:token_auth|send_image|cip)(?:=[^&]*)?(?![^&])").sub
-# The beginning of a parameter that is not for the quick way (cdt, cip, country, long ...) or tells of a recording.
-_GUARDED_HEADS = rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|hsr_|pf_...=-"
-rare = re.compile(_GUARDED_HEADS + rb")").search
-_rare = re.compile(_GUARDED_HEADS + rb"|token_auth|send_image)").search
+# The beginning of a parameter that is not for the quick way (cdt, cip, country, token_auth) or tells of a recording.
+rare = re.compile(rb"&(?:c(?:[dis]|ou)|l(?:at|o)|reg|hsr_|pf_...=-|token_auth|send_image)").search
 # A name in which a letter or underscore is written as an escape, so that the pattern above would not see it.
 _escaped_name = re.compile(rb"&[^=&%]*%[^=&]*").search
 _SPECIAL = frozenset(("idsite", "token_auth", "send_image", "urlref", "url", "uadata")).union(
@@ -171,7 +169,7 @@ def plain(query: bytes, directory: Directory, url: bool) -> tuple[Place, str, bo
     before, quiet, after = query.partition(b"&send_image=0&")
     left = before + b"&" + after if quiet else query.removesuffix(b"&send_image=0")
     if (
-        _rare(left) is not None
+        rare(left) is not None
         or (url and not _has_url(query))
         or (place.goals and query.find(b"&idgoal=") >= 0)
         or len(query) > QUERY_LIMIT
