@@ -138,9 +138,7 @@ class Caches:
         self.crawlers: Cache[str, bool] = Cache(each(exclusions.crawler))
         self.spam: Cache[str, bool] = Cache(lambda raw: list(map(exclusions.spam, decode_all(raw))))
         self.texts: Cache[str, Text] = Cache(_texts)
-        self.scoped_texts: Cache[str, tuple[str, int]] = Cache(
-            lambda keys: [clean_text(text, rules) for text, rules in zip(*self._scoped(keys), strict=True)]
-        )
+        self.scoped_texts: Cache[str, tuple[str, int]] = Cache(self._scoped_texts)
 
     def rules_of(self, version: bytes, site: int, policies: PolicySet) -> Rules | None:
         """A site's rules under the policy set of this version, None where it has no such site.
@@ -190,6 +188,12 @@ class Caches:
             for text, (parts, clear), own in zip(texts, _apart(texts), rules, strict=True)
         ]
 
+    def _scoped_texts(self, keys: Sequence[str]) -> list[tuple[str, int]]:
+        texts, rules = self._scoped(keys)
+        tidied = list(map(urls.tidy, texts))
+        cleaned = zip(tidied, rules, detect.clear(tidied), strict=True)
+        return [clean_text(text, own, clear=clear) for text, own, clear in cleaned]
+
     def _referrers(self, keys: Sequence[str]) -> list[Referrer]:
         return [referrers.classify(urls.split(text), rules) for text, rules in zip(*self._scoped(keys), strict=True)]
 
@@ -202,7 +206,9 @@ def _apart(texts: Sequence[str]) -> list[tuple[Parts | None, bool]]:
 
 def _texts(raw: Sequence[str]) -> list[Text]:
     tidied = list(map(urls.tidy, decode_all(raw)))
-    return list(map(text, tidied, detect.clear(tidied)))
+    free = [each for each in tidied if not urls.holds_urls(each)]
+    clear = dict(zip(free, detect.clear(free), strict=True))
+    return [text(each, clear.get(each, False)) for each in tidied]
 
 
 def _device(agent: str) -> tuple[Device, int]:

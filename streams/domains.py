@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 WHOLE = 1  # the depth of a host without a path
 
+_ALL = ("/",)  # the folders of a host that is held as a whole
+
 _port = re.compile(r":[0-9]*$").sub
 
 
@@ -52,9 +54,12 @@ class Domains:
         """The length of the longest path that holds a page, WHOLE where that is a host's all; 0 where none does."""
         if not self:
             return 0
-        path, name = canonical(path), bare(host)
+        name = bare(host)
         plain = portless(name)
         found = [self._exact.get(name, ())]
+        if not self._below and plain is name and (not found[0] or found[0] == _ALL):
+            return WHOLE if found[0] else 0
+        path = canonical(path)
         if plain != name:
             found.append(self._exact.get(plain, ()))
         while self._below and plain:

@@ -11,6 +11,8 @@ LIMIT = 1024  # bytes of a stored text, Matomo's page_maximum_length
 RAW_LIMIT = 8192  # characters of a raw text that are looked at
 SCHEMES = frozenset({"http", "https"})  # the common ones, which need no look at the grammar
 
+# What nearly every address is: nothing in it needs a closer look.
+_common = re.compile(r"(https?)://([a-z0-9.-]{1,255})((?:/[^?#;]*)?)(?:\?([^#]*))?").fullmatch
 _control = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").sub
 _brackets = re.compile(r"%5[bBdD]").sub
 _scheme = re.compile(r"(?:([^\W\d_][^\W_]*(?:[+.\-][^\W_]*)*)?:)?//(.+)", re.DOTALL | re.ASCII).fullmatch
@@ -81,6 +83,9 @@ def split(text: str) -> Parts | None:
     As in Matomo any scheme will do (RFC 3986, 3.1), and a network-path reference `//host/path` has none.
     """
     text = tidy(text)
+    if found := _common(text):
+        scheme, host, path, query = found.groups()
+        return Parts(scheme, host, path, parameters(query) if query else (), "", ())
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:

@@ -77,11 +77,13 @@ def clean(
     front = f"{parts.scheme}://{host}" if parts.scheme else f"//{host}"
     way, removed = path or clean_path(parts, rules)
     way = way if parts.path else ""
-    if _size(front) + _size(way) > LIMIT:
+    if _longer(front + way, LIMIT):
         way = free_text(way, rules, max(0, LIMIT - _size(front)))
-    kept, more = _kept(parts.parameters, rules, dropped)
-    removed += more
-    rest = "?" + "&".join(kept) if kept else ""
+    rest = ""
+    if parts.parameters:
+        kept, more = _kept(parts.parameters, rules, dropped)
+        removed += more
+        rest = "?" + "&".join(kept) if kept else ""
     if parts.fragment and rules.privacy.keep_fragment:
         before, question, _ = parts.fragment.partition("?")
         if parts.fragment_parameters:
@@ -114,13 +116,17 @@ def clean_path(parts: Parts, rules: Rules, clear: bool = False) -> tuple[str, in
 
 def _masked(text: str, rules: Rules, limit: int, clear: bool = False) -> tuple[str, int]:
     before, removed = text, 0
-    if "%" in text:
+    if "%3" in text or "%2" in text or ("%" in text and "://" in text):
         text, removed = _without(text, rules, encoded_only=True)
     return cut(text, limit) if clear and text == before else free_text(text, rules, limit), removed
 
 
 def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _longer(text: str, limit: int) -> bool:
+    return len(text) * 4 > limit and _size(text) > limit
 
 
 def masked_path(path: str, rules: Rules) -> str:
@@ -138,14 +144,17 @@ def masked_path(path: str, rules: Rules) -> str:
     return "/".join(parts)
 
 
-def clean_text(text: str, rules: Rules, limit: int = LIMIT) -> tuple[str, int]:
-    """A decoded text as it may be stored, and how many parameters were removed from URLs within it."""
-    text = tidy(text)
+def clean_text(text: str, rules: Rules, limit: int = LIMIT, clear: bool = False) -> tuple[str, int]:
+    """A decoded text as it may be stored, and how many parameters were removed from URLs within it.
+
+    clear: no detector finds anything in the text, tidied (`detect.clear`).
+    """
+    before = text = tidy(text)
     removed = 0
     if holds_urls(text):
         text, removed = _without(text, rules)
         text = text.strip()
-    return free_text(text, rules, limit), removed
+    return cut(text, limit) if clear and text == before else free_text(text, rules, limit), removed
 
 
 def holds_urls(text: str) -> bool:
