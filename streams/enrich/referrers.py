@@ -150,8 +150,8 @@ def _classified(parts: Parts, rules: Rules) -> Referrer:
         return Referrer(ReferrerType.AI_ASSISTANT, name, "", url, parts.host, removed)
     if (found := search(parts)) is not None:
         name, keyword = found
-        keyword, _ = clean_text(keyword, rules, LIMIT)
-        return Referrer(ReferrerType.SEARCH_ENGINE, name, keyword, url, parts.host, removed)
+        keyword, _ = clean_text(keyword, rules, LIMIT)  # as it was typed, as some detectors look at the case
+        return Referrer(ReferrerType.SEARCH_ENGINE, name, cut(keyword.lower(), LIMIT), url, parts.host, removed)
     if name := _network("socials.json", host, path):
         return Referrer(ReferrerType.SOCIAL, name, "", url, parts.host, removed)
     return Referrer(ReferrerType.WEBSITE, cut(clean_host(host, rules), LIMIT), "", url, parts.host, removed)
@@ -200,7 +200,7 @@ def _engine(host: str, parts: Parts) -> Engine | None:
 
 
 def search(parts: Parts) -> tuple[str, str] | None:
-    """Name and keyword (lower case, "" where hidden) of a search engine; None where it is none."""
+    """Name and keyword ("" where hidden) of a search engine; None where it is none."""
     host = bare(portless(parts.host))
     engine = _engine(host, parts)
     if engine is None:
@@ -210,7 +210,7 @@ def search(parts: Parts) -> tuple[str, str] | None:
     if name == "Google":
         name = _GOOGLE_TABS.get(_value(given, "tbm"), name)
     if keyword := _keyword(engine, parts, given):
-        return name, keyword.lower()
+        return name, keyword
     target = _target(parts)
     if target in engine.hidden_exact or any(pattern.search(target) for pattern in engine.hidden):
         return name, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.privacy import of_preset
+from schemas.privacy import Detector, of_preset
 from schemas.sites import PolicySet, SitePolicy
 from schemas.tables import ActionType, ReferrerType
 from streams.anonymize.urls import split
@@ -144,6 +145,13 @@ def test_a_campaign_without_a_keyword_has_that_of_the_search_unless_the_rules_ke
     for rule in ({"campaigns": False}, {"referrer": "exclude_query"}):
         privacy = msgspec.convert(msgspec.to_builtins(MATOMO) | rule, type(MATOMO), strict=False)
         assert rows(*requests, privacy=privacy)[0]["referrer_keyword"] == ""
+
+
+def test_detectors_see_a_keyword_as_it_was_typed() -> None:
+    hidden = b64encode(b"jane.doe@example.org").decode()  # in lower case it is base64 of nothing
+    privacy = msgspec.structs.replace(MATOMO, detectors=tuple(Detector))
+    page, search = "https://site.example/", f"https://www.google.com/search?q=Find+{quote(hidden)}"
+    assert rows((page, search), privacy=privacy)[0]["referrer_keyword"] == "find [email]"
 
 
 def test_a_visit_has_the_first_referrer_that_is_not_direct() -> None:
