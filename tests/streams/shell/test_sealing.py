@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
@@ -17,11 +18,11 @@ from infra.local.stack import Stack
 from infra.service.clickhouse import Client
 from infra.service.plain_sql import PlainSql
 from infra.service.settings import Settings
-from infra.service.vault import HOUR, Vault, entries, master_keys
+from infra.service.vault import DAY, HOUR, Vault, entries, master_keys
 from ingest.hours import Hours
 from ingest.spool.log import Entry, Log
 from schemas import packets as codec
-from schemas.packets import MAGIC, BadPacket, encode
+from schemas.packets import MAGIC, BadPacket, KeyDestroyed, encode
 from schemas.routing import ROUTING_VERSION
 from schemas.sealing import HOUR_MS
 from schemas.topics import EVENTS_RAW
@@ -184,6 +185,76 @@ def test_sealed_packets_are_stored_trimmed_and_die(
     kinds = client.query(f"SELECT kind FROM packets WHERE `offset` >= {end} ORDER BY `offset`").result_rows
     assert kinds == [(2,), (3,), (1,)]
     assert count(client, "SELECT count() FROM rejects WHERE reason = 'key_destroyed'") == 1
+
+
+def test_clickhouse_may_be_away_for_three_days(world: Settings, client: Client, make_pipeline: MakePipeline) -> None:
+    """Clocks are moved: the outage began three days ago, an hour after keys were made for three hours ahead."""
+    now = datetime.now(UTC)
+    start = now - timedelta(days=3)
+    Vault(client, master_keys(world.master_key)).make(now=start, hours=3)
+    clock = [int(start.timestamp() * 1000)]
+    first_hour = clock[0] // HOUR_MS
+    away = PlainSql(world.model_copy(update={"clickhouse_url": "http://127.0.0.1:9"}))
+
+    def collector(writer: int, sql: PlainSql) -> Hours:
+        hours = Hours(world.spool, writer, world.topic(EVENTS_RAW), sql, now_ms=lambda: clock[0])
+        hours.look()
+        return hours
+
+    records: list[Record] = []
+
+    def accept(hours: Hours, writer: int, seq: int) -> int:
+        """A packet that the broker acknowledges; returns the hour of its key."""
+        sealer = hours.sealer()
+        hours.packed(sealer.hour)
+        found = events(10, seed=seq, start_ms=clock[0], first=10 * len(records))
+        value = encode(writer, seq, ROUTING_VERSION, POLICIES.version, found, sealer, 0)
+        publish(world, 0, [value])
+        records.append(Record(0, len(records), 1, found[-1].received_ms, value))
+        hours.acknowledged(sealer.hour)
+        return sealer.hour - first_hour
+
+    before = collector(7, PlainSql(world))
+    used = [accept(before, 7, 0)]
+    before.close()
+    during = collector(8, away)  # one that begins anew while nothing answers
+    for seq in range(11):
+        clock[0] += 6 * HOUR_MS
+        assert during.refusal() == ""
+        during.look()
+        used.append(accept(during, 8, seq))
+    assert used == [0, *[3] * 11]
+    during.close()
+
+    # It is back: all is stored, by the day on which it was received.
+    clock[0] = int(now.timestamp() * 1000)
+    pipeline = make_pipeline()
+    pipeline.assign({0: 0})
+    pipeline.prepare()
+    assert pipeline.run(records).done == {0: len(records)}
+    total(client, 10 * len(records))
+    days = client.query("SELECT uniqExact(toDate(received_at)) FROM events").result_rows
+    assert days[0][0] >= 3
+    # The keys of then are over once this spool has said so, the log has let go, and nothing else needs them.
+    dead = {(HOUR, str(first_hour + n)) for n in range(4)} | {(DAY, start.date().isoformat())}
+    assert dead <= set(entries(client))
+    topic = Topic(world.kafka, world.topic(EVENTS_RAW))
+    pipeline.upkeep = Upkeep(
+        client, topic, 1, partitions=4, margin=timedelta(hours=6), now=lambda: datetime.now(UTC) + timedelta(hours=7)
+    )
+    pipeline.tidy()
+    assert topic.starts([0]) == {0: len(records)}
+    assert dead <= set(entries(client))
+    after = collector(9, PlainSql(world))
+    assert after.sealer().hour == clock[0] // HOUR_MS
+    after.look()
+    pipeline.tidy()
+    assert not dead & set(entries(client))
+    assert (DAY, now.date().isoformat()) in entries(client)
+    pipeline.lookups.prepare(None)
+    for record in records:
+        with pytest.raises(KeyDestroyed):
+            pipeline.lookups.open(record.value, codec.header(record.value), 0)
 
 
 def commit(settings: Settings, group: str, partition: int, offset: int) -> None:
