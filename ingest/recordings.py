@@ -34,6 +34,7 @@ from ingest.reports import Books
 from ingest.requests import Row
 from schemas.parameters import parse
 from schemas.reasons import Invalid
+from schemas.recordings import TOLD
 from schemas.topics import RECORDINGS_RAW
 
 PATH = b"/recordings"
@@ -42,7 +43,6 @@ EVENTS_LIMIT = 10_000  # of one body
 PACKETS = 20  # a second; they are large, and no page waits for the answer
 MEMORY = 4  # the part of the memory for events that recordings may use, as 1 / MEMORY
 PREFIX = "hsr_"
-TOLD = frozenset(("hsr_ev", "hsr_sr"))  # parameters that tell of actions
 
 OFF = Refused(
     Invalid.RECORDINGS_OFF, "This site takes no recordings; `enabled` under [recordings] in its file would say so."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from time import monotonic, time_ns
 from typing import cast
@@ -145,7 +145,7 @@ class Tracking:
         return True
 
     def _bulk(self, exchange: Exchange, fields: Fields, body: bytes, query: bytes) -> None:
-        connection = exchange.connection
+        connection, origin = exchange.connection, fields.get("origin")
         address = connection.visitor(fields)
         if self.limited and body.find(b"token_auth") < 0 and (late := self.rates.spent(address)) is not None:
             self._late(exchange, fields, late)
@@ -166,11 +166,14 @@ class Tracking:
             if sites and (late := self.rates.take(address, sites)) is not None:
                 self._late(exchange, fields, late)
                 return
+        recorded = self._recorded(body, read.events)
+        if recorded and self.recordings is not None and self.recordings.full(self.server.receiving):
+            exchange.unavailable(FULL, origin)
+            return
         self.bulks += 1
         for _, reason in read.invalid:
             self.invalid[reason] += 1
-        make = self.server.answers.make
-        origin, mode = fields.get("origin"), connection.mode(exchange, fields)
+        make, mode = self.server.answers.make, connection.mode(exchange, fields)
         if read.quiet:
             exchange.status, exchange.answer = 204, make(204, origin=origin, mode=mode)
         else:
@@ -178,9 +181,17 @@ class Tracking:
         if not read.events:
             exchange.settle()
             return
-        for partition, row in read.events:
-            self._packing.add(partition, row, size_of(row), exchange)
-        self.accepted += len(read.events)
+        for at, (partition, row) in enumerate(read.events):
+            packing = self._packing if at not in recorded or self.recordings is None else self.recordings
+            packing.add(partition, row, size_of(row), exchange)
+        self.accepted += len(read.events) - len(recorded)
+        self.recorded += len(recorded)
+
+    def _recorded(self, body: bytes, events: Sequence[tuple[int, Row]]) -> set[int]:
+        """Which events of a bulk are heatmaps'."""
+        if self.recordings is None or recordings.PREFIX.encode() not in body:
+            return set()
+        return {at for at, (_, row) in enumerate(events) if recordings.tells(row, self.directory)}
 
     def _record(self, exchange: Exchange, fields: Fields, body: bytes, query: bytes, packing: Packing) -> None:
         now_ms, address = time_ns() // 1_000_000, exchange.connection.visitor(fields)

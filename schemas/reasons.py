@@ -20,6 +20,7 @@ class Excluded(StrEnum):
     OPTED_OUT = "opted_out"  # the visitor's opt-out cookie
     DO_NOT_TRACK = "do_not_track"  # the browser sends DNT, and the site heeds it
     GLOBAL_PRIVACY_CONTROL = "global_privacy_control"  # the browser sends Sec-GPC, and the site heeds it
+    RECORDING = "recording"  # a part of a recording or heatmap (hsr_ev, hsr_sr), at a site that takes none
     NO_CONSENT = "no_consent"  # the site stores nothing without the visitor's consent
     PREFETCH = "prefetch"  # the browser fetched the page without showing it
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+TOLD = frozenset(("hsr_ev", "hsr_sr"))  # parameters of a tracking request that tell of actions
 UNMASK = ("[data-matomo-unmask]",)  # Matomo's mark, on an element or around it
 MOST_SELECTORS = 64
 

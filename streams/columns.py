@@ -21,7 +21,7 @@ from streams.distinct import encode
 Rows = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.int64]
 
-_RECORDED, _DIMENSION = -1, 255
+_RECORDED, _TOLD, _DIMENSION = -1, -2, 255
 _NO_TEXTS = pa.array([], pa.string())
 _NO_ROWS: Rows = np.zeros(0, np.int64)
 
@@ -56,8 +56,9 @@ class Query:
         distinct, name = encode(flat.take(pa.array(start[:-1])))
         number = [self._number(text) for text in distinct]
         code = np.array(number, np.int64)[name] if number else np.zeros(0, np.int64)
-        recorded = code == _RECORDED
+        recorded = code < 0
         self._recorded = np.bincount(row[recorded], minlength=self.n) if recorded.any() else None
+        self._told = row[code == _TOLD] if _TOLD in number else _NO_ROWS
         code[recorded] = 0
         # a name without "=" has the empty value, which stands behind all the others
         bare = np.diff(start) == 1
@@ -79,7 +80,9 @@ class Query:
         name = parameters.decode(raw)
         if name.startswith("dimension") and custom.dimension_name(name):
             return _DIMENSION
-        return _RECORDED if recordings.recorded(name) else self._names.get(name, 0)
+        if recordings.recorded(name):
+            return _TOLD if name in recordings.TOLD else _RECORDED
+        return self._names.get(name, 0)
 
     def keep(self, rows: Rows) -> None:
         """Go on with these rows only; they are numbered anew from 0."""
@@ -101,6 +104,12 @@ class Query:
     def recorded(self) -> Integers:
         """How many parameters of recordings and forms each row had; nothing else of them is left."""
         return np.zeros(self.n, np.int64) if self._recorded is None else self._recorded
+
+    def tells(self) -> npt.NDArray[np.bool_]:
+        """Where a recording or a heatmap tells of actions; asked before `keep`."""
+        out = np.zeros(self.n, np.bool_)
+        out[self._told] = True
+        return out
 
     def values(self, name: str) -> tuple[pa.StringArray, Rows]:
         """The raw values of a parameter and their rows, rising; of duplicates the last."""

@@ -36,6 +36,7 @@ from streams.verdicts import (
     INTERNAL_ERROR,
     NO_CONSENT,
     NUMBER,
+    RECORDING,
     UNKNOWN_SITE,
 )
 
@@ -150,10 +151,10 @@ def _after_parsing(
     rows: Rows, query: Query, consents: Codes, bad_time: Flags, timings: dict[str, Codes]
 ) -> npt.NDArray[np.uint8]:
     required = _of_scope(rows, lambda p: p.consent is Consent.REQUIRED)
-    conditions = [required & (consents != consent.GIVEN), bad_time, np.zeros(query.n, np.bool_)]
+    conditions = [query.tells(), required & (consents != consent.GIVEN), bad_time, np.zeros(query.n, np.bool_)]
     values, at = query.texts("cid")
     for row, text in zip(at, values, strict=True):
-        conditions[2][row] = bool(text) and visitor_ids.forced(text) is None
+        conditions[-1][row] = bool(text) and visitor_ids.forced(text) is None
     conditions += [values < 0 for values in timings.values()]
-    numbers = [NUMBER[v] for v in (NO_CONSENT, BAD_CDT, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
+    numbers = [NUMBER[v] for v in (RECORDING, NO_CONSENT, BAD_CDT, BAD_CID, *(BAD_TIMINGS[name] for name in timings))]
     return np.select(conditions, numbers, 0).astype(np.uint8)

@@ -54,6 +54,7 @@ from streams.verdicts import (
     LATEST_MS,
     NO_CONSENT,
     PING_WITHOUT_VISIT,
+    RECORDING,
     REPEATS,
     Verdict,
     before_parsing,
@@ -265,6 +266,8 @@ def _event(
     rec, bots = (parameters.integer(given.get(name)) == 1 for name in ("rec", "bots"))
     if (verdict := exclusions.verdict(event, given, rec, bots, rules.exclusions)) is not None:
         return verdict
+    if not recordings.TOLD.isdisjoint(given):
+        return RECORDING
     agreed = consent.of_action(given.get("consent", ""), event.flags)
     if policy.privacy.consent is Consent.REQUIRED and agreed != consent.GIVEN:
         return NO_CONSENT

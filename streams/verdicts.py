@@ -39,6 +39,7 @@ EXCLUDED_AGENT = Verdict(Excluded.EXCLUDED_AGENT)
 REFERRER_SPAM = Verdict(Excluded.REFERRER_SPAM)
 UNKNOWN_URL = Verdict(Excluded.UNKNOWN_URL)
 PREFETCH = Verdict(Excluded.PREFETCH)
+RECORDING = Verdict(Excluded.RECORDING)
 NO_CONSENT = Verdict(Excluded.NO_CONSENT)
 BAD_CDT = Verdict(Rejected.BAD_PARAMETER, "cdt")
 BAD_CID = Verdict(Rejected.BAD_PARAMETER, "cid")
@@ -66,6 +67,7 @@ VERDICTS: tuple[Verdict | None, ...] = (
     REFERRER_SPAM,
     UNKNOWN_URL,
     PREFETCH,
+    RECORDING,
     NO_CONSENT,
     BAD_CDT,
     BAD_CID,

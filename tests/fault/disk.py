@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -70,7 +71,16 @@ class FullDisk:
 
 
 def _fill(filler: Path, disk: Path) -> None:
-    room = os.statvfs(disk)
-    size = room.f_bavail * room.f_frsize - LEFT_BYTES
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+        while True:
+            room = os.statvfs(disk)
+            size = room.f_bavail * room.f_frsize - LEFT_BYTES
+            if size <= 0:
+                return
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:  # the collector was quicker, and took some of the room
+                if error.errno != errno.ENOSPC:
+                    raise
+            else:
+                return

@@ -142,6 +142,29 @@ def test_requests_with_hsr_go_where_recordings_go_where_the_site_takes_them(tmp_
     use(tmp_path, test)
 
 
+def test_heatmaps_in_a_bulk_go_where_recordings_go_and_the_rest_where_events_do(tmp_path: Path) -> None:
+    async def test(collector: Running) -> None:
+        asked = [
+            "idsite=1&rec=1",
+            "idsite=1&rec=1&hsr_sr=5",
+            "idsite=2&rec=1&hsr_sr=6",
+            "idsite=1&hsr_ev=%5B%5D",
+            "n=1",
+        ]
+        body = json.dumps({"requests": [f"?{query}" for query in asked]}).encode()
+        head = f"POST /matomo.php HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        answer = await collector.ask(head + body)
+        assert (answer.status, json.loads(answer.body)) == (200, {"status": "success", "tracked": 4, "invalid": 1})
+        assert sorted(event.query for event, _ in told(collector)) == [
+            "idsite=1&hsr_ev=%5B%5D",
+            "idsite=1&rec=1&hsr_sr=5",
+        ]
+        stored = sorted(event.query for event in collector.delivery.events())
+        assert stored == ["idsite=1&rec=1", "idsite=2&rec=1&hsr_sr=6"]
+
+    use(tmp_path, test)
+
+
 def test_recordings_have_their_own_part_of_the_memory(tmp_path: Path) -> None:
     async def test(collector: Running) -> None:
         collector.delivery.held = True

@@ -200,6 +200,8 @@ ODD = [
             "&link=%2F%2Fo.example%2Fx&url=myapp%3A%2F%2Fscreen%2F1",
             "&link=javascript%3A%2F%2Fo.example%2F%250aalert(1)",
             "&hsr_smp=1&hsr_text=secret&fa_fields=x&%66a_x=1",
+            "&hsr_vid=a1&hsr_ev=%5B%5D",
+            "&consent=0&hsr_s%72=500&cid=wrong",
             "&send_image=0&unknown=%FF%FE",
             "&_pks=S1&_pkn=Jo%40x.example&_pkc=%5B%22a%22%2C%22b%0A%22%2C3%2Cnull%5D&_pkp=9.5",
             "&_pks=+&_pkc=one&_pkp=x",
