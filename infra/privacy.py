@@ -189,11 +189,12 @@ _DETECTED = {
 def _values(rules: Privacy) -> str:
     found = ", ".join(text for kind, text in _DETECTED.items() if kind in rules.detectors)
     kept = ", ".join(text for kind, text in _DETECTED.items() if kind not in rules.detectors)
+    numbers = "Numbers (values of events, revenues, quantities, timings) are stored as numbers, and not searched."
     if not found:
-        return f"Texts and addresses of pages are not searched for {kept}."
+        return f"Texts and addresses of pages are not searched for {kept}. {numbers}"
     return (
         f"Wherever texts, addresses of pages or custom values hold {found}, their kind is stored instead"
-        f"{f'; they are not searched for {kept}' if kept else ''}."
+        f"{f'; they are not searched for {kept}' if kept else ''}. {numbers}"
     )
 
 

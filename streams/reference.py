@@ -550,7 +550,7 @@ def _content(
     row |= {"referrer_type": referrer.type, "referrer_name": referrer.name, "referrer_keyword": referrer.keyword}
     row["referrer_url"] = referrer.url
     if campaign.name:
-        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": shown.name}
+        row |= {"referrer_type": ReferrerType.CAMPAIGN, "referrer_name": shown.name or campaigns.UNNAMED}
         row["referrer_keyword"] = (shown.term or referrer.keyword) if rules.privacy.campaigns else ""
 
     texts = {

@@ -158,8 +158,10 @@ class Stages(Commerce, Identity):
         # a campaign without a keyword has that of the search which it was found by
         told = ~self.campaign_kept | np.array([bool(c.term) for c in table], np.bool_)[campaign]
         names, keywords = np.where(named, shown, codes), np.where(named & told, shown, codes)
+        names[named & ~self.campaign_kept] = len(found) + 1 + len(table)
         self.columns["referrer_type"] = pa.array(kind)
-        self.columns["referrer_name"] = low(["", *(r.name for r in found), *(c.name for c in table)], names)
+        told_names = ["", *(r.name for r in found), *(c.name for c in table), campaigns.UNNAMED]
+        self.columns["referrer_name"] = low(told_names, names)
         self.columns["referrer_keyword"] = low(["", *(r.keyword for r in found), *(c.term for c in table)], keywords)
 
     def action(self) -> npt.NDArray[np.uint8]:

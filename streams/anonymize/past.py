@@ -308,7 +308,7 @@ class _Rows:
             if kind != ReferrerType.CAMPAIGN:
                 return referrers.name(name, kind, level), referrers.keyword(keyword, kind, level), text
             if not self.privacy.campaigns:
-                return "", "", text
+                return campaigns.UNNAMED, "", text
             # a campaign without a keyword has that of the search which it was found by
             keyword = keyword if term or level is Referrers.KEEP else ""
             return self.campaign_text(name), keyword, text

@@ -69,12 +69,19 @@ def parameters(query: str) -> tuple[Parameter, ...]:
 
 
 def _host(authority: str) -> str:
-    """The host and port of an authority, lower case: without credentials, and with nothing left that is encoded."""
+    """The host and port of an authority, lower case, without credentials, and with nothing left that is encoded.
+
+    "" where what stands for a port is none.
+    """
     if "%" in authority:
         for _ in range(DECODINGS):
             authority = decode(authority)
         authority = _after_host("", tidy(authority).rpartition("@")[2])
-    return authority.rpartition("@")[2].lower()
+    host = authority.rpartition("@")[2].lower()
+    _, colon, port = host.rpartition(":")
+    if colon and port and not port.isdecimal() and not host.endswith("]"):
+        return ""  # no port, and perhaps a password with a slash in it
+    return host
 
 
 def split(text: str) -> Parts | None:
@@ -96,7 +103,8 @@ def split(text: str) -> Parts | None:
         if scheme in _RUN:
             return None
     rest, _, fragment = rest.partition("#")
-    rest, _, query = rest.partition("?")
+    rest, _, query = rest.rstrip().partition("?")
+    rest = rest.rstrip()
     host, slash, path = rest.partition("/")
     host = _host(host)
     if ";" in path:

@@ -16,7 +16,8 @@ import re
 from schemas.parameters import decode
 from schemas.privacy import Detector
 from streams.anonymize import detect
-from streams.anonymize.split import LIMIT, RAW_LIMIT, Parameter, Parts, cut, parameters, split, tidy
+from streams.anonymize.detect import names
+from streams.anonymize.split import LIMIT, RAW_LIMIT, SCHEMES, Parameter, Parts, cut, parameters, split, tidy
 from streams.anonymize.texts import free_text
 from streams.rules import Rules
 
@@ -30,6 +31,8 @@ _encoded_fragment = re.compile(r"(%3[aA]%2[fF]%2[fF](?:(?!%23)[^\s/?#&\"'<>])*)%
 _encoded_query = re.compile(r"%3[fF]([^\s/?#&\"'<>]+)").sub
 _encoded_and = re.compile(r"%26", re.IGNORECASE)
 _encoded_equals = re.compile(r"%3d", re.IGNORECASE)
+_plain_matrix = re.compile(r";([^\s?#/;&=\"'<>]+)=[^\s?#/;&\"'<>]*").sub
+_encoded_matrix = re.compile(r"%3[bB]((?:(?!%3[bBdDfF])[^\s/?#&;\"'<>])+)%3[dD](?:(?!%3[bBfF])[^\s/?#&;\"'<>])*").sub
 _credentials = re.compile(r"(://|%3[aA]%2[fF]%2[fF])[^\s/?#@%]*(?:%3[aA][^\s/?#@%]*)?(?:@|%40)").sub
 _joint = re.compile(r"[-_ ]").sub
 _key = re.compile(r"\[.*", re.DOTALL).sub
@@ -111,7 +114,12 @@ def clean_path(parts: Parts, rules: Rules, clear: bool = False) -> tuple[str, in
     clear: no detector finds anything in the path (`detect.clear`).
     """
     path = masked_path(parts.path, rules) or "/"
-    return _masked(path, rules, LIMIT, clear and path == parts.path)
+    front = "" if parts.scheme in SCHEMES else parts.host  # app://user/jane: a host is a part of the way there
+    clear = clear and path == parts.path and not front
+    way, removed = _masked(path, rules, LIMIT, clear)
+    if not clear and Detector.NAME in rules.detectors:
+        way = cut(names.in_path(way, front))
+    return way, removed
 
 
 def _masked(text: str, rules: Rules, limit: int, clear: bool = False) -> tuple[str, int]:
@@ -207,12 +215,23 @@ def _inside(text: str, rules: Rules, encoded_only: bool = False) -> tuple[str, i
             return match[0]
         return match[1] + without(match[2], "#", match[2].split("&"), None, "&")
 
+    def matrix(match: re.Match[str]) -> str:
+        nonlocal removed
+        if not excluded(decode(decode(match[1])).lower(), rules):
+            return match[0]
+        removed += 1
+        return ""
+
     if not encoded_only:
         if "://" in text and "#" in text:
             text = _plain_fragment(fragment, text)
+        if ";" in text:
+            text = _plain_matrix(matrix, text)
         text = _plain_query(plain, text)
     if "%3" in text:
         if "%23" in text and not rules.privacy.keep_fragment:
             text = _encoded_fragment(r"\1", text)
+        if "%3b" in text or "%3B" in text:
+            text = _encoded_matrix(matrix, text)
         text = _encoded_query(encoded, text)
     return _anonymous(text), removed

@@ -29,6 +29,7 @@ class Campaign(NamedTuple):
 
 
 NONE = Campaign()
+UNNAMED = "(placeholder)"  # the referrer's name of a campaign where the site keeps none of it (Matomo)
 
 PARAMETERS = CAMPAIGN_PARAMETERS  # of a tracking request
 

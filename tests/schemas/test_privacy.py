@@ -11,9 +11,14 @@ from schemas.privacy import (
     PRESETS,
     RULES,
     Detector,
+    LocalTime,
+    Location,
+    Orders,
+    PageViewIds,
     Privacy,
     PrivacyError,
     Referrers,
+    UrlParameters,
     Values,
     VisitorIds,
     of_preset,
@@ -55,6 +60,16 @@ def test_a_children_site_keeps_no_identifier_whatever_else_is_set() -> None:
     assert (found.visitor_ids, found.user_ids, found.mask_bytes) == (VisitorIds.REQUEST, Values.DROP, 5)
     assert sources["user_ids"] == "children"
     assert not found.needs_site_key
+    assert (found.page_view_ids, found.order_ids, found.location) == (PageViewIds.DROP, Orders.DROP, Location.COUNTRY)
+    assert (found.custom_variables, found.custom_dimensions, found.dimensions) == (Values.DROP, Values.DROP, {})
+    assert (found.do_not_track, found.global_privacy_control, found.plugins, found.resolution) == (
+        True,
+        True,
+        False,
+        False,
+    )
+    assert (found.url_parameters, found.referrer) == (UrlParameters.LISTED, Referrers.EXCLUDE_PATH)
+    assert (found.device_model, found.device_versions, found.local_time) == (False, False, LocalTime.HOUR)
     open_, _ = resolve({"7.toml": {"children": True, "keep_fragment": True, "allowed_parameters": ["session"]}})
     assert (open_.keep_fragment, open_.allowed_parameters) == (False, ())
 

@@ -43,7 +43,9 @@ PASSES = 8  # over one text: what stood beside a value may be one itself once th
 
 _RANK = {kind: rank for rank, kind in enumerate(FINDERS)}
 _base64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,8192}={0,2}").finditer
-_segment = re.compile(r"[A-Za-z0-9+_-]{12,8192}={0,2}").finditer
+_pieces = tuple(
+    re.compile(rf"[{of}]{{12,8192}}={{0,2}}").finditer for of in ("A-Za-z0-9+_-", "A-Za-z0-9/", "A-Za-z0-9")
+)
 
 
 def mask(text: str, kinds: Collection[Detector], limit: int) -> str:
@@ -96,9 +98,10 @@ def _encoded(plain: str, kinds: Collection[Detector]) -> Iterator[tuple[int, int
         kind = _kind_within(match[0], kinds)
         if kind is not None:
             yield *match.span(), kind
-        elif "/" in match[0]:
-            for part in _segment(plain, *match.span()):
-                kind = _kind_within(part[0], kinds)
+            continue
+        for pieces in _pieces:  # as it may stand in a path, or behind a sign that joins words
+            for part in pieces(plain, *match.span()):
+                kind = _kind_within(part[0], kinds) if part[0] != match[0] else None
                 if kind is not None:
                     yield *part.span(), kind
 
@@ -117,6 +120,7 @@ def _decoded(text: str) -> str:
         inner = binascii.a2b_base64(digits + "=" * (-len(digits) % 4)).decode()
     except ValueError:
         return ""
+    inner = " ".join(inner.split())  # lines end as those of files do
     return unfolded(inner) if inner.isprintable() else ""
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_head = re.compile(r"[0-9](?:(?<=[A-Za-z]{2}.)|(?<=[A-Za-z]{2}[ .+-].))[0-9]").finditer  # the check digits
+_head = re.compile(r"[0-9](?:(?<=[A-Za-z]{2}.)|(?<=[A-Za-z]{2}[ .+_-].))[0-9]").finditer  # the check digits
 DIGITS = 4  # without fewer it is a word
-_SEPARATORS = frozenset(" .+-")
+_SEPARATORS = frozenset(" .+-_")
 
 # Characters by country, from the registry of IBAN formats (SWIFT).
 _LENGTHS = {

@@ -1,13 +1,19 @@
 """Names in paths: what follows /user/, /profile/, /account/ and the like, or /~ and /@, and is no page of the site.
 
 A segment made of words of pages only (login, order-history, settings.php) is kept, as is one that is masked already.
-Pages of authors are what a site publishes, and are kept.
+What follows a number, /users/17/jane-doe, is looked at too. Pages of authors are what a site publishes, and are kept.
+
+In a text a segment ends where a word does, unless a capital letter goes on with it (Jane Doe, O'Brien); of an address
+it is known where it ends (`in_path`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+
+from schemas.privacy import Detector
+from streams.anonymize.detect.unfolding import unfolded
 
 _sections = """
     account accounts benutzer cliente compte comptes conta conto cuenta customer employee employees gebruiker
@@ -51,10 +57,14 @@ _pages = """
     widgets wish wishlist wishlists with withdraw work wunschliste you your zahlung zamowienia
 """
 SECTIONS = frozenset(_sections.split())  # of letters a to z only
-_BETWEEN = frozenset(["details", "edit", "id", "info", "name", "show", "view"])  # /users/view/jane
+_between = "de details edit en es fr id info it name nl pl pt show view"  # /users/view/jane, /user/en/jane
+_BETWEEN = frozenset(_between.split())
 _WORDS = frozenset(_pages.split())
 
-_SEGMENT = r"([^/?#&;,\s\[\]\"'<>]{1,200})"
+_PLACEHOLDER = f"[{Detector.NAME}]"
+_PLACEHOLDERS = frozenset(f"[{kind}]" for kind in Detector)
+
+_SEGMENT = r"((?:[^/?#&;,\s\[\]\"'<>]|'(?=[A-Za-z])|[ ,]{1,2}(?=[A-Z])){1,200})"
 _after = re.compile(
     rf"/(?:([A-Za-z]{{1,16}})(?=/{{1,3}}{_SEGMENT})|[~@](?<!/npm/.)(?<!/package/.)(?={_SEGMENT}))"
 ).finditer
@@ -72,14 +82,40 @@ def find(text: str) -> Iterator[tuple[int, int]]:
             if not place and not _page(marked):
                 yield match.span(3)
         elif section.lower() in SECTIONS:
-            found: re.Match[str] | None = match
             span = match.span(2)
-            while found is not None and segment.lower() in _BETWEEN:
+            while True:
+                number = segment.isdecimal()
+                if not number and segment.lower() not in _BETWEEN:
+                    if not _page(segment):
+                        yield span
+                    break
+                if number:
+                    yield span
                 found = _next(text, span[1])
-                if found is not None:
-                    segment, span = found[1], found.span(1)
-            if found is not None and not _page(segment):
-                yield span
+                if found is None:
+                    break
+                segment, span = found[1], found.span(1)
+
+
+def in_path(path: str, front: str = "") -> str:
+    """The path of an address with placeholders for whole segments that are names; `front`: a segment before it.
+
+    path: what was found in it as in any text is masked already.
+    """
+    parts = path.split("/")
+    after = front.lower() in SECTIONS
+    for at, part in enumerate(parts[1:], 1):
+        segment = unfolded(part).lower()
+        mark = part[:1] if segment[:1] in ("~", "@") else ""
+        if segment.startswith(mark + _PLACEHOLDER):
+            parts[at], after = mark + _PLACEHOLDER, False  # where a part of it looked like a whole one
+        elif not after:
+            after = segment in SECTIONS
+        elif segment and segment not in _BETWEEN:
+            if not _page(segment) and segment not in _PLACEHOLDERS:
+                parts[at] = mark + _PLACEHOLDER
+            after = segment in SECTIONS
+    return "/".join(parts)
 
 
 def _page(segment: str) -> bool:

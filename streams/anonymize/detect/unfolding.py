@@ -18,8 +18,9 @@ from streams.decoding import unescape_all
 ROUNDS = 3
 REMEMBERED = 20_000  # characters whose folding is kept
 
-_escapes = re.compile(r"(?:%[0-9a-fA-F]{2})+|&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,11};)")
-_MINUS = 0x2212
+_escapes = re.compile(r"(?:%[0-9a-fA-F]{2})+|&(?:#[0-9]{1,10};?|#[xX][0-9a-fA-F]{1,10};?|[A-Za-z][A-Za-z0-9]{1,11};)")
+_MINUS = frozenset("\u2212\u207b\u208b")  # of mathematics, raised and lowered
+_DOTS = frozenset("\u3002\uff61")  # which domains may have for dots (UTS 46)
 # Not shown, though of other categories than Cf (Unicode, Default_Ignorable_Code_Point).
 _UNSEEN = frozenset((0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0x180B, 0x1810)))
 _UNSEEN |= frozenset((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
@@ -42,8 +43,10 @@ def _folded(char: str) -> str | None:
         return None
     if kind == "Nd":
         return str(unicodedata.decimal(char))
-    if kind == "Pd" or ord(char) == _MINUS:
+    if kind == "Pd" or char in _MINUS:
         return "-"
+    if char in _DOTS:
+        return "."
     if kind == "Zs":
         return " "
     plain = unicodedata.normalize("NFKC", char)

@@ -298,7 +298,8 @@ def test_an_order_sent_twice_is_seen_as_one() -> None:
 def test_a_masked_campaign_keeps_its_type() -> None:
     (row,) = rows({"campaigns": False}, "&utm_campaign=sale&utm_term=x" + REFERRER)
     assert row["referrer_type"] == ReferrerType.CAMPAIGN
-    assert not any(row[name] for name in ("referrer_name", "referrer_keyword", "campaign_name", "campaign_term"))
+    assert row["referrer_name"] == "(placeholder)"
+    assert not any(row[name] for name in ("referrer_keyword", "campaign_name", "campaign_term", "visit_campaign"))
 
 
 def test_a_place_needs_a_token_that_may_write() -> None:

@@ -169,6 +169,15 @@ DEFAULT = Rules.of(1, SitePolicy())
         ("https://a.example%2Fjane/x", "https://a.example/x"),
         ("tel://+4917612345678", "tel://[phone]"),
         ("http://203.0.113.9:80/x", "http://203.0.113.9:80/x"),
+        ("https://a.example/user/Jane%20Doe/x", "https://a.example/user/[name]/x"),
+        ("https://a.example/user/jane%20doe", "https://a.example/user/[name]"),
+        ("https://a.example/~jane%20doe/%22x%22", "https://a.example/~[name]/%22x%22"),
+        ("https://a.example/user/%22jane%22/user/[jane]", "https://a.example/user/[name]/user/[name]"),
+        ("https://a.example/user/a%40b.example/profile/settings", "https://a.example/user/[email]/profile/settings"),
+        ("myapp://user/jane.doe/x", "myapp://user/[name]/x"),
+        ("android-app://profile/jane", "android-app://profile/[name]"),
+        ("https://a.example/a #x", "https://a.example/a"),
+        ("https://a.example/a ?b=1 #x", "https://a.example/a"),
         ("http://[2001:db8::1]:80/x", "http://[2001:db8::1]:80/x"),
     ],
 )
@@ -194,6 +203,9 @@ def test_the_host_of_the_sites_own_page_stays() -> None:
         ("see https://a.example/a?x=1#y here", "see https://a.example/a here"),
         ("https%3A%2F%2Fa.example%2Fa%23abc here", "https%3A%2F%2Fa.example%2Fa here"),
         ("C# and #12", "C# and #12"),
+        ("https://s.example/a;user=jane;p=5?x=1", "https://s.example/a"),
+        ("404/URL = %2Fa%3Bjsessionid%3Djane%3Bp%3D1/From = x", "404/URL = %2Fa/From = x"),
+        ("a; b=c &amp; d", "a; b=c &amp; d"),
     ],
 )
 def test_urls_in_texts_leave_no_piece_of_what_is_removed(text: str, expected: str) -> None:
