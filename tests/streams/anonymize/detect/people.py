@@ -616,6 +616,9 @@ def name(r: Random) -> tuple[str, str]:
             f"{first[0]}{last}",
             f"{first}_{last}",
             f"{first.title()}{last.title()}",
+            f"{first.title()} {last.title()}",
+            f"{last.title()},{first.title()}",
+            f"{first[0].upper()}.O'{last.title()}",
             number(r, r.randint(3, 9), "123456789"),
             first,
         ]
