@@ -14,7 +14,8 @@ The steps, in this order, each of which may be cut off:
     makes the secret anew, and who holds it in memory forgets it at the next fetch, after five minutes at most.
  2. The secret's partition is dropped: its rows leave the table and its files the disk.
  3. When the engine lists none of the parts any more, a second row says so (`gone` 1).
-What was begun and has no second row is gone on with at the next look.
+What was begun and has no second row is gone on with at the next look, as is what an insert that was under way then
+has brought back.
 
 The words are exact: a file's name is taken from the disk and the space given back; it is not overwritten, and what a
 disk keeps of free space is wrapped by the master key. So a secret is gone for good once the master key was rotated,
@@ -132,8 +133,8 @@ def _spools(client: Client) -> dict[int, tuple[tuple[str, ...], datetime]]:
 
 def _unfinished(client: Client) -> dict[Name, Death]:
     rows = client.query(
-        "SELECT kind, name, any(rule), any(spools) FROM vault_destroyed WHERE kind != 'master' "
-        "GROUP BY kind, name HAVING max(gone) = 0"
+        "SELECT kind, name, any(rule), any(spools) FROM vault_destroyed WHERE kind != 'master' GROUP BY kind, name "
+        "HAVING max(gone) = 0 OR (kind, name) IN (SELECT kind, name FROM vault_keys)"
     ).result_rows
     return {(kind, name): Death(kind, name, rule, tuple(spools)) for kind, name, rule, spools in rows}
 

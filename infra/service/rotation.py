@@ -63,18 +63,23 @@ def rotate(client: Client, path: Path, step: Callable[[str], None] = lambda _ste
 
 
 def _wrap(client: Client, vault: Vault, new: bytes) -> None:
-    """Wraps by the new key what is not yet; a secret keeps its name, its limit and when it was made."""
-    vault.refresh()
-    missing: list[Entry] = []
-    for name, rows in entries(client).items():
-        if any(row.master == new for row in rows):
-            continue
-        readable = vault.readable(rows)
-        if not readable:
-            raise VaultError(f"the secret {' '.join(name)} was wrapped by a master key that is not in the file")
-        missing += [vault.wrap(name, vault.unwrap(row), row.expires, row.made_at) for row in readable]
-    if missing:
-        vault.insert(missing, "1")
+    """Wraps by the new key what is not yet; a secret keeps its name, its limit and when it was made.
+
+    What is being destroyed is left alone: it goes with the partitions of the old key.
+    """
+    for _ in range(ROUNDS):
+        vault.refresh()
+        missing: list[Entry] = []
+        for name, rows in entries(client).items():
+            if name in vault.destroyed or any(row.master == new for row in rows):
+                continue
+            readable = vault.readable(rows)
+            if not readable:
+                raise VaultError(f"the secret {' '.join(name)} was wrapped by a master key that is not in the file")
+            missing += [vault.wrap(name, vault.unwrap(row), row.expires, row.made_at) for row in readable]
+        if not missing or vault.insert(missing, "1") == len(missing):
+            return
+    raise VaultError("secrets are not wrapped by the new master key, as others die meanwhile; rotate again")
 
 
 def _retire(client: Client, master: bytes) -> None:

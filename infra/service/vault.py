@@ -23,7 +23,7 @@ import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from infra.service.clickhouse import Client, insert_if
+from infra.service.clickhouse import Client, insert_if, quote
 from schemas.sealing import new_private_key, public_key
 from schemas.tables import LOW, MOMENT, TEXT
 
@@ -148,6 +148,11 @@ class Vault:
         """
         return [self._secret(HOUR, str(hour)), *self._more.get((HOUR, str(hour)), ())]
 
+    @property
+    def destroyed(self) -> frozenset[Name]:
+        """The secrets whose destruction has begun, as of the last `refresh`."""
+        return frozenset(self._destroyed)
+
     def refresh(self) -> None:
         """Fetch all secrets not yet known and forget those that were destroyed.
 
@@ -216,7 +221,10 @@ class Vault:
             raise VaultError(f"the secret {row.kind} {row.name} does not open with this master key") from None
 
     def insert(self, rows: Sequence[Entry], condition: str) -> int:
-        """Adds rows while `condition` holds and their master key is not retired; returns how many were written."""
+        """Adds rows while `condition` holds, their master key is not retired, and no secret of so many is destroyed.
+
+        Returns how many were written.
+        """
         table = pa.table(
             {
                 "kind": pa.array([row.kind for row in rows]).dictionary_encode(),
@@ -235,8 +243,11 @@ class Vault:
         written = 0
         for start in range(0, table.num_rows, INSERTED):  # a partition each, of which the engine takes 100 at once
             part = table.slice(start, INSERTED)
+            names = ", ".join(f"({quote(row.kind)}, {quote(row.name)})" for row in rows[start : start + INSERTED])
+            living = f"(SELECT count() FROM vault_destroyed WHERE (kind, name) IN ({names})) = 0"
             query_id = f"vault-{secrets.token_hex(8)}"
-            written += insert_if(self._client, "vault_keys", part, f"{condition} AND {retired}", query_id=query_id)
+            whole = f"{condition} AND {retired} AND {living}"
+            written += insert_if(self._client, "vault_keys", part, whole, query_id=query_id)
         return written
 
     def _publish(self) -> None:

@@ -83,39 +83,6 @@ class PrivacyKill:
         return {f"{kind}_cut_off": int(not ended)}
 
 
-class Rotation:
-    """The master key is changed; every secret is then under one key, and it is the one that it was."""
-
-    name = "rotation"
-    victims = ("command", "front", "worker")
-
-    def __init__(self) -> None:
-        self._before: dict[tuple[str, str], bytes] = {}
-
-    def prepare(self, field: Field, random: Random) -> None:
-        """See `Operation`."""
-        self._before = asked(field, lambda client: values(field, client))
-
-    def begin(self, field: Field) -> subprocess.Popen[bytes]:
-        """See `Operation`."""
-        return veilstream(field, "vault", "rotate")
-
-    def check(self, field: Field) -> None:
-        """See `Operation`."""
-
-        def whole(client: Client) -> bool:
-            keys = [master_id(key) for key in master_keys(field.stack.settings.master_key)]
-            masters = {row.master for rows in entries(client).values() for row in rows}
-            return len(keys) == 1 and masters == set(keys)
-
-        field.until("every secret is under the new key alone", lambda: asked(field, whole))
-        after = asked(field, lambda client: values(field, client))
-        if any(after.get(name, value) != value for name, value in self._before.items()):
-            raise FaultError("a secret is another one after a rotation")
-        if lost := [name for name in self._before if name not in after and name[0] != HOUR]:
-            raise FaultError(f"secrets were lost in a rotation: {lost}")
-
-
 class Destruction:
     """Keys that are due die; keys whose spool has not reported, and those in use, live."""
 
@@ -123,12 +90,14 @@ class Destruction:
     victims = ("worker", "front", "kafka")
 
     def __init__(self) -> None:
+        self._made = 0
         self._due: set[tuple[str, str]] = set()
         self._kept: set[tuple[str, str]] = set()
 
     def prepare(self, field: Field, random: Random) -> None:
         """See `Operation`."""
-        hour = int((datetime.now(UTC) - OLD).timestamp()) // 3600 + random.randrange(5_000)
+        hour = int((datetime.now(UTC) - OLD).timestamp()) // 3600 + self._made
+        self._made += 10  # what is destroyed is never made again
         self._due = {(HOUR, str(hour + n)) for n in range(3)}
         self._kept = {(HOUR, str(hour + n)) for n in range(3, 5)}
         later = datetime.now(UTC) + timedelta(days=5)
@@ -182,6 +151,45 @@ class Destruction:
         field.until("keys die once their spool has reported", lambda: not self._kept & asked(field, entries).keys())
 
 
+DYING = Destruction()
+
+
+class Rotation:
+    """The master key is changed while keys die; every secret is then under one key, and it is the one that it was."""
+
+    name = "rotation"
+    victims = ("command", "front", "worker")
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, str], bytes] = {}
+        self._dying = DYING
+
+    def prepare(self, field: Field, random: Random) -> None:
+        """See `Operation`."""
+        self._dying.prepare(field, random)
+        self._before = asked(field, lambda client: values(field, client))
+
+    def begin(self, field: Field) -> subprocess.Popen[bytes]:
+        """See `Operation`."""
+        return veilstream(field, "vault", "rotate")
+
+    def check(self, field: Field) -> None:
+        """See `Operation`."""
+
+        def whole(client: Client) -> bool:
+            keys = [master_id(key) for key in master_keys(field.stack.settings.master_key)]
+            masters = {row.master for rows in entries(client).values() for row in rows}
+            return len(keys) == 1 and masters == set(keys)
+
+        field.until("every secret is under the new key alone", lambda: asked(field, whole))
+        after = asked(field, lambda client: values(field, client))
+        if any(after.get(name, value) != value for name, value in self._before.items()):
+            raise FaultError("a secret is another one after a rotation")
+        if lost := [name for name in self._before if name not in after and name[0] != HOUR]:
+            raise FaultError(f"secrets were lost in a rotation: {lost}")
+        self._dying.check(field)
+
+
 def veilstream(field: Field, *arguments: str) -> subprocess.Popen[bytes]:
     """A command of the `veilstream` program on the field's stack."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -214,4 +222,4 @@ def values(field: Field, client: Client) -> dict[tuple[str, str], bytes]:
     return {name: vault.unwrap(rows[0]) for name, rows in readable.items() if rows}
 
 
-OPERATIONS: tuple[Operation, ...] = (Destruction(), Rotation())
+OPERATIONS: tuple[Operation, ...] = (DYING, Rotation())

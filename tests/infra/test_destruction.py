@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +11,22 @@ import pytest
 
 from infra import migrate
 from infra.local.stack import Stack
-from infra.service import destruction
+from infra.service import destruction, rotation
 from infra.service.clickhouse import Client, DatabaseError, connect
 from infra.service.destruction import Death, destroy, due
 from infra.service.rotation import rotate
 from infra.service.settings import Settings
-from infra.service.vault import SecretDestroyed, Vault, VaultError, entries, master_id, master_keys
+from infra.service.vault import (
+    HOUR,
+    Entry,
+    Name,
+    SecretDestroyed,
+    Vault,
+    VaultError,
+    entries,
+    master_id,
+    master_keys,
+)
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 THIS = int(NOW.timestamp()) // 3600
@@ -118,6 +128,41 @@ def test_a_destruction_that_was_cut_off_is_gone_on_with(
     assert ("hour", str(THIS)) in entries(client)
     assert destroy(client, []) == 1
     assert ("hour", str(THIS)) not in entries(client)
+
+
+def test_what_an_insert_under_way_brings_back_is_destroyed_again(client: Client, vault: Vault) -> None:
+    name = HOUR, str(THIS)
+    client.command(f"CREATE TABLE brought ENGINE = Memory AS SELECT * FROM vault_keys WHERE name = '{THIS}'")
+    (row,) = entries(client)[name]
+    assert destroy(client, [Death(*name, "no_packet_left")]) == 1
+    assert vault.insert([row], "1") == 0
+    client.command("INSERT INTO vault_keys SELECT * FROM brought")
+    assert name in entries(client)
+    assert destroy(client, []) == 1
+    assert name not in entries(client)
+    assert destroy(client, []) == 0
+
+
+def test_what_dies_amid_a_rotation_stays_dead(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master_keys(settings.master_key, make=True)
+    vault = Vault(client, lambda: master_keys(settings.master_key))
+    vault.make(now=NOW, hours=2)
+    known, dying = vault.hour_keys(THIS + 1), [Death(HOUR, str(THIS), "no_packet_left")]
+
+    def read(client: Client) -> Mapping[Name, list[Entry]]:
+        found = entries(client)
+        if dying:
+            assert destroy(client, [dying.pop()]) == 1
+        return found
+
+    monkeypatch.setattr(rotation, "entries", read)
+    assert rotate(client, settings.master_key).retired == 1
+    assert (HOUR, str(THIS)) not in entries(client)
+    after = Vault(client, master_keys(settings.master_key))
+    after.refresh()
+    assert after.hour_keys(THIS + 1) == known
 
 
 def test_the_master_key_is_rotated_and_the_old_one_opens_nothing(client: Client, settings: Settings) -> None:

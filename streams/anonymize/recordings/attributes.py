@@ -17,9 +17,10 @@ from collections.abc import Mapping
 
 from schemas.recordings import Selector
 from streams.anonymize.recordings.links import link, srcset
+from streams.anonymize.recordings.measures import measure
 from streams.anonymize.recordings.names import name, names
 from streams.anonymize.recordings.styles import sheet
-from streams.anonymize.recordings.texts import FIXED, Tally, found, hard, hidden, shown
+from streams.anonymize.recordings.texts import FIXED, Tally, hidden, shown
 from streams.rules import Rules
 
 MASK, UNMASK = "data-matomo-mask", "data-matomo-unmask"
@@ -30,6 +31,7 @@ _names = """
     xml:space
 """
 NAMES = frozenset(_names.split())
+SEVERAL = frozenset(("class", "rel", "autocomplete", "itemprop", "part"))  # that hold several names
 _links = """
     href src action formaction poster cite background longdesc data rr_src xlink:href
 """
@@ -55,22 +57,9 @@ _texts = """
     value placeholder title alt label summary abbr standby
 """
 TEXTS = frozenset(_texts.split())
-_vocabulary = """
-    px em rem vw vh vmin vmax pt pc cm mm in ch ex fr deg rad turn auto none inherit initial currentcolor
-    transparent translate translatex translatey scale scalex scaley rotate skewx skewy matrix rgb rgba hsl hsla calc
-    evenodd nonzero round butt square miter bevel black white red green blue gray grey silver left right center top
-    bottom both xminymin xmidymin xmaxymin xminymid xmidymid xmaxymid xminymax xmidymax xmaxymax meet slice
-    userspaceonuse objectboundingbox played paused true false screen print all and not only orientation landscape
-    portrait prefers-color-scheme dark light min-width max-width min-height max-height width height
-"""
-VOCABULARY = frozenset(_vocabulary.split())
 STATES = frozenset(("", "true", "false", "mixed", "page", "step", "off", "polite", "assertive", "0", "1"))
 
 _attribute = re.compile(r"[A-Za-z_][A-Za-z_:-]{0,47}").fullmatch
-_measure = re.compile(r"[A-Za-z0-9 .,:%+()#\s-]*").fullmatch
-_words = re.compile(r"[A-Za-z][A-Za-z-]+").findall
-_colour = re.compile(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3,4})(?![0-9A-Za-z])").sub
-MEASURE_LIMIT = 8192
 
 
 def lowered(attributes: object) -> dict[str, object]:
@@ -106,7 +95,10 @@ def masked(
         if not isinstance(key, str):
             continue
         lower = key.lower()
-        if lower in (MASK, UNMASK) or (lower, None) in spelled:
+        if lower in (MASK, UNMASK):
+            out[lower] = ""
+            continue
+        if (lower, None) in spelled and lower not in TEXTS:
             out[lower] = value if isinstance(value, str) and name(value) == value else ""
             continue
         if isinstance(value, str) and (lower, value) in spelled:
@@ -129,7 +121,7 @@ def _masked(key: str, value: object, rules: Rules, tally: Tally, visible: bool, 
         return None
     text = str(value)
     if key in NAMES:
-        return names(text)
+        return names(text) if key in SEVERAL or len(text.split()) < 2 else ""
     if key in LINKS:
         return link(text, rules)
     if key in SRCSETS:
@@ -159,17 +151,6 @@ def _text(key: str, text: str, rules: Rules, tally: Tally, visible: bool, fixed:
     cleaned, something = shown(text, rules)
     tally.masked["value"] += something
     return cleaned
-
-
-def measure(text: str) -> bool:
-    """Whether a text is made of numbers, colours and words of shapes, and of nothing that may be a value."""
-    if len(text) > MEASURE_LIMIT or _measure(text) is None:
-        return False
-    plain = _colour("", text)
-    words = (word.lower() for word in _words(plain))
-    if not all(word in VOCABULARY or len(set(word)) == 1 for word in words):
-        return False
-    return not hard(text) and found(text) is None
 
 
 def _properties(value: Mapping[object, object], rules: Rules, tally: Tally) -> dict[str, object]:

@@ -7,7 +7,7 @@ in it, never is. What an element says is taken as it first said it: a later even
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from schemas.recordings import Selector
@@ -41,6 +41,8 @@ class Known:
     name: str
     mark: bool | None
     locked: bool
+    field: bool = False
+    personal: bool = False  # its names are those of a field that is locked
 
 
 class Document:
@@ -84,10 +86,12 @@ class Document:
         field = own in FIELDS or str(given.get("contenteditable", "false")).lower() != "false"
         marks = "".join(f".{kept}" for word in str(given.get("class", "")).split()[:2] if (kept := name(word)))
         named = name(str(given.get("id", "")))
-        said, shut = attribute.mark(own, given, self._unmask), field and locked(given)
+        said, personal = attribute.mark(own, given, self._unmask), locked(given)
+        shut = field and personal
         if (before := self._known.get(number)) is not None:  # moved, or an id that stands twice
             said, shut = False if before.mark is False else said, shut or before.locked
-        self._known[number] = Known(parent, own, f"{own}#{named}" if named else own + marks, said, shut)
+        known = Known(parent, own, f"{own}#{named}" if named else own + marks, said, shut, field, personal)
+        self._known[number] = known
         boxed = own in BOXES
         attributes = raw.get("attributes")
         if boxed and isinstance(attributes, Mapping):
@@ -144,15 +148,34 @@ class Document:
             kept=self._unmask,
         )
 
-    def change(self, number: int, given: object) -> dict[str, object]:
+    def hide(self, number: int | None, given: object) -> None:
         """Attributes that changed later: those that hide a node do, those that show it do not."""
-        known = self._known.get(number)
+        known = self._known.get(number) if number is not None else None
+        if known is None:
+            return
         lower = attribute.lowered(given)
-        if known is not None:
-            if attribute.MASK in lower or (known.mark and not self._telling.isdisjoint(lower)):
-                known.mark = False
-            known.locked = known.locked or (known.tag in FIELDS and locked(lower))
-        return self.attributes(number, given)
+        if attribute.MASK in lower or (known.mark and not self._telling.isdisjoint(lower)):
+            known.mark = False
+        known.field = known.field or str(lower.get("contenteditable", "false")).lower() != "false"
+        known.personal = known.personal or locked(lower)
+        known.locked = known.locked or (known.field and known.personal)
+
+    def learn(self, added: Iterable[tuple[object, int | None]]) -> None:
+        """What nodes that are added say of themselves, before any of them is written."""
+        tally, self._tally = self._tally, Tally()
+        for raw, parent in added:
+            if parent is not None:
+                self.added(raw, parent)
+        self._tally = tally
+
+    def added(self, raw: object, parent: int) -> dict[str, object] | None:
+        """A node that is added below another; None for what is inside a frame."""
+        around = self._known.get(parent)
+        inside = isinstance(raw, Mapping) and raw.get("type") == DOCUMENT
+        if inside or (around is not None and around.tag in BOXES):
+            self._tally.dropped["inside"] += 1
+            return None
+        return self.node(raw, parent)
 
     def visible(self, number: int) -> bool:
         """Whether the texts of a node are shown."""

@@ -161,20 +161,25 @@ class _Masker:
 
     def _mutation(self, data: Mapping[object, object]) -> Json:
         document = self._document
+        # What is hidden by anything in a mutation is hidden in all of it: so marks and locks are learnt first.
+        document.learn((one.get("node"), node_id(one.get("parentId"))) for one in _objects(data.get("adds")))
+        changed = [(node_id(one.get("id")), one.get("attributes")) for one in _objects(data.get("attributes"))]
+        for number, given in changed:
+            document.hide(number, given)
         adds: list[Json] = []
         for one in _objects(data.get("adds")):
             parent = node_id(one.get("parentId"))
-            node = document.node(one.get("node"), parent or 0) if parent is not None else None
+            node = document.added(one.get("node"), parent) if parent is not None else None
             if node is not None:
                 after = {key: node_id(one.get(key)) for key in ("previousId", "nextId") if key in one}
                 adds.append({"parentId": parent, **after, "node": node})
         texts: list[Json] = []
         attributes: list[Json] = []
         removes: list[Json] = []
-        # Attributes first: what they hide is hidden in the texts of the same mutation.
-        for one in _objects(data.get("attributes")):
-            if (number := node_id(one.get("id"))) is not None:
-                attributes.append({"id": number, "attributes": document.change(number, one.get("attributes"))})
+        for number, given in changed:
+            document.hide(number, given)  # of nodes that this mutation has added, too
+            if number is not None:
+                attributes.append({"id": number, "attributes": document.attributes(number, given)})
         for one in _objects(data.get("texts")):
             if (number := node_id(one.get("id"))) is not None:
                 texts.append({"id": number, "value": document.text(number, one.get("value"))})

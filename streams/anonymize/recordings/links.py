@@ -14,6 +14,7 @@ HERE = "https://here.invalid"  # what a relative address is relative to while it
 CANDIDATES = 20  # of a srcset
 
 _scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:").match
+_pictured = re.compile(r"(?:^|[\s,])(?!https?:)[A-Za-z][A-Za-z0-9+.-]*:", re.IGNORECASE).search
 _quoted = str.maketrans({char: f"%{ord(char):02X}" for char in "\"'()\\<> \n,"})
 _descriptor = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,3})?[wxh]").fullmatch
 
@@ -24,7 +25,12 @@ def link(text: str, rules: Rules) -> str:
 
 
 def srcset(text: str, rules: Rules) -> str:
-    """The candidates of a srcset, each with its address as `link` leaves it; "" for what is no srcset."""
+    """The candidates of a srcset, each with its address as `link` leaves it; "" for what is no srcset.
+
+    Of one with a picture in it (data:), whose commas and blanks are anywhere, nothing is left.
+    """
+    if _pictured(text):
+        return ""
     out = []
     for candidate in text[: 4 * LIMIT].split(",")[:CANDIDATES]:
         address, _, descriptor = candidate.strip().partition(" ")

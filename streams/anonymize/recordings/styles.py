@@ -12,6 +12,7 @@ from streams.anonymize import detect
 from streams.anonymize.detect import ALL
 from streams.anonymize.detect.unfolding import unfolded
 from streams.anonymize.recordings.links import link
+from streams.anonymize.recordings.measures import measure
 from streams.anonymize.recordings.names import name
 from streams.anonymize.recordings.texts import Tally, hidden
 from streams.rules import Rules
@@ -28,6 +29,8 @@ _masks = re.compile(r"[*\s]*").fullmatch
 _escape = re.compile(r"\\[0-9a-fA-F\n]|\\\Z").search
 _at = re.compile(r"[^\s{};]@|@[^A-Za-z-]|@\Z").search
 _digits = re.compile(r"[0-9]{7}").search
+_prose = re.compile(r"(?:[^\W\d_]+\s+){5,}[^\W\d_]|[^\W\d_\x00-\x7f]").search  # words as no style has them
+_custom = re.compile(r"(?<![\w-])--(?P<property>[\w-]+)\s*:(?P<value>[^;{}]*)").sub
 _ends = re.compile(r"(?<=[};])")
 
 
@@ -46,7 +49,7 @@ def sheet(text: str, rules: Rules, tally: Tally) -> str:
         tally.masked["style"] += 1
         return f'{before}"{hidden(inner)}"'
 
-    plain = _special(replaced, text[:LIMIT])
+    plain = _custom(_own_property, _special(replaced, text[:LIMIT]))
     pieces = _ends.split(plain)
     clear = detect.clear(pieces)
     return "".join(
@@ -56,7 +59,12 @@ def sheet(text: str, rules: Rules, tally: Tally) -> str:
 
 def _fine(piece: str) -> bool:
     plain = unfolded(piece)
-    return not (_digits(plain) or _at(plain) or _escape(plain))
+    return not (_digits(plain) or _at(plain) or _escape(plain) or _prose(plain))
+
+
+def _own_property(match: re.Match[str]) -> str:
+    """A property that a page made up: with its value where that is a measure."""
+    return match[0] if measure(match["value"]) else f"--{match['property']}:0"
 
 
 def _left(piece: str, clear: bool, tally: Tally) -> str:

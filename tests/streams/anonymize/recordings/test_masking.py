@@ -286,13 +286,14 @@ def test_style_sheets_keep_their_rules_and_lose_their_texts() -> None:
     sheet = (
         '@media (max-width: 600px){.menu{color:#ff0000}} /* by Jane */ a::after{content:"Jane"} '
         'input[type="text"]{width:10px} b{background:url(data:image/png;base64,AA)} '
-        "i{background:url('/img/a.png?u=jane')} u{--who:jo@example.com} s{content:'\\4a'} @font-face{src:url(/f.woff2)"
+        "i{background:url('/img/a.png?u=jane')} u{who:jo@example.com} u{--who:Lieber Karl;--b:4px #fff} s{content:'\\4a'} @font-face{src:url(/f.woff2)"
         ' format("woff2")}'
     )
     found = styles.sheet(sheet, RULES, Tally())
     assert "Jane" not in found
     assert "jane" not in found
     assert "jo@" not in found
+    assert "p{--who:0;--b:4px #fff}" in found
     for kept in ("{.menu{color:#ff0000}}", 'input[type="text"]', 'url("/img/a.png")', 'format("woff2")', " u{", "x{}"):
         assert (kept in found) is (kept != " u{"), kept
     assert found.count("{") == found.count("}")
@@ -317,3 +318,60 @@ def test_selectors_carry_no_names_that_may_be_values(given: str, kept: str) -> N
 @given(st.text(max_size=40))
 def test_a_name_is_kept_whole_or_not_at_all(value: str) -> None:
     assert names.name(value) in ("", value)
+
+
+SHOWN = {"data-matomo-unmask": ""}
+KARL = text(9, "Karl")
+FRAME = {"type": 0, "id": 20, "childNodes": [element(21, "p", SHOWN, [text(22, "Karl")])]}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        mutation(attributes=[{"id": 3, "attributes": {"data-matomo-mask": ""}}], adds=[{"parentId": 3, "node": KARL}]),
+        mutation(
+            attributes=[
+                {"id": 3, "attributes": {"title": "Karl"}},
+                {"id": 2, "attributes": {"data-matomo-mask": ""}},
+            ]
+        ),
+        mutation(attributes=[{"id": 4, "attributes": {"name": "password"}}], adds=[{"parentId": 4, "node": KARL}]),
+        mutation(
+            attributes=[{"id": 3, "attributes": {"contenteditable": "", "name": "email"}}],
+            adds=[{"parentId": 3, "node": text(9, "Karl")}],
+        ),
+        mutation(
+            adds=[
+                {"parentId": 20, "node": element(21, "p", {}, [text(22, "Karl")])},
+                {"parentId": 3, "node": element(20, "div", {"data-matomo-mask": ""})},
+            ]
+        ),
+        mutation(adds=[{"parentId": 5, "node": FRAME}]),
+        mutation(adds=[{"parentId": 5, "node": element(21, "p", SHOWN, [text(22, "Karl")])}]),
+        mutation(adds=[{"parentId": 77, "node": FRAME}]),
+    ],
+)  # fmt: skip
+def test_what_a_mutation_hides_is_hidden_in_all_of_it_and_frames_stay_shut(told: Any) -> None:
+    editable = element(4, "div", {"contenteditable": "true"})
+    page = snapshot(element(2, "main", SHOWN, [element(3, "div", {}), editable, element(5, "iframe", {})]))
+    shown_before = masked([page, mutation(adds=[{"parentId": 3, "node": text(9, "Karl")}])])
+    assert "Karl" in json.dumps(shown_before)
+    assert "Karl" not in json.dumps(masked([page, told]))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "showing"),
+    [
+        ({"srcset": "data:image/svg+xml;utf8,%3Csvg%3EKarlKarl%3C/svg%3E 1x"}, "[x]"),
+        ({"srcset": "/a.png 1x, data:image/png;base64,KarlKarl 2x"}, "[x]"),
+        ({"style": "--user: Lieber Karl; color: red"}, "[x]"),
+        ({"style": "font-family: Lieber Karl ich bin heute krank"}, "[x]"),
+        ({"role": "Lieber Karl"}, "[x]"),
+        ({"data-matomo-mask": "Karl"}, "[x]"),
+        ({"type": "password", "value": "Karl"}, "[value]"),
+        ({"title": "Karl", "data-matomo-mask": ""}, "[title]"),
+    ],
+)
+def test_attributes_tell_nothing_of_a_person(attributes: dict[str, str], showing: str) -> None:
+    found = mask([snapshot(element(2, "input", attributes))], RULES, (selector(showing),), Tally()).events
+    assert "Karl" not in json.dumps(found)
