@@ -286,7 +286,8 @@ def test_style_sheets_keep_their_rules_and_lose_their_texts() -> None:
     sheet = (
         '@media (max-width: 600px){.menu{color:#ff0000}} /* by Jane */ a::after{content:"Jane"} '
         'input[type="text"]{width:10px} b{background:url(data:image/png;base64,AA)} '
-        "i{background:url('/img/a.png?u=jane')} u{who:jo@example.com} u{--who:Lieber Karl;--b:4px #fff} s{content:'\\4a'} @font-face{src:url(/f.woff2)"
+        "i{background:url('/img/a.png?u=jane')} u{who:jo@example.com} p{--who:Lieber Karl;--b:4px #fff} "
+        "s{content:'\\4a'} @font-face{src:url(/f.woff2)"
         ' format("woff2")}'
     )
     found = styles.sheet(sheet, RULES, Tally())
