@@ -1,7 +1,8 @@
 """Stored rows brought under the rules that their site has today, month by month (`streams.anonymize.past`).
 
 A month is copied beside `events`, changed there and swapped (`streams.swaps`): readers see the old rows or the new,
-and what arrives meanwhile is copied as it came. A row tells by its `policy_version` that it was done, so a run that was
+and what arrives meanwhile is copied as it came. A row tells by its `policy_version` that it was done, which names the
+policies and the revision of the code that applies them (`schemas.sites.REVISION`), so a run that was
 cut off is taken up by the next one, and rows that come late under older rules are done by another pass or run.
 
 New ids are hashes under a key of the run, which is in this process's memory and nowhere else. A visitor whose day lies
@@ -157,7 +158,9 @@ class Past:
 
     def _same(self, version: bytes) -> bool:
         known = self.known.get(version)
-        return known is not None and known.of(self.site) == self.policy and known.folders == self.policies.folders
+        if known is None or known.revision != self.policies.revision:
+            return False
+        return known.of(self.site) == self.policy and known.folders == self.policies.folders
 
     def _before(self, version: bytes) -> Rules | None:
         known = self.known.get(version)

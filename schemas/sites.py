@@ -173,10 +173,18 @@ class Site(msgspec.Struct, frozen=True):
         return Role.NONE if found is None else found.now
 
 
-class PolicySet:
-    """The policies of all sites at one moment. `version`: 16 bytes, hash of the canonical form."""
+# Of the code that applies policies: raised when detectors find more or rules do otherwise than before.
+REVISION = 1
 
-    def __init__(self, sites: Mapping[int, SitePolicy]) -> None:
+
+class PolicySet:
+    """The policies of all sites at one moment. `version`: 16 bytes, hash of the canonical form.
+
+    `revision`: that of the code which applies them (`REVISION`), so that `anonymize-past` knows what an older one made.
+    """
+
+    def __init__(self, sites: Mapping[int, SitePolicy], revision: int = REVISION) -> None:
+        self.revision = revision
         self.sites: Mapping[int, SitePolicy] = MappingProxyType(dict(sorted(sites.items())))
 
     def of(self, site: int) -> SitePolicy | None:
@@ -185,8 +193,8 @@ class PolicySet:
 
     @cached_property
     def canonical(self) -> bytes:
-        """JSON with sites by rising id and fields in the order of `SitePolicy`."""
-        return msgspec.json.encode({str(site): policy for site, policy in self.sites.items()})
+        """JSON: the revision as site 0, then sites by rising id with fields in the order of `SitePolicy`."""
+        return msgspec.json.encode({"0": self.revision} | {str(site): policy for site, policy in self.sites.items()})
 
     @cached_property
     def version(self) -> bytes:
@@ -217,10 +225,12 @@ class PolicySet:
         """The set of a record's value; raises SitesError when it is not one."""
         try:
             text = data if data.startswith(b"{") else zlib.decompress(data)
-            sites = {site: _policy(bytes(raw)) for site, raw in _raw.decode(text).items()}
+            given = _raw.decode(text)
+            revision = msgspec.json.decode(given.pop(0, b"0"), type=int)
+            sites = {site: _policy(bytes(raw)) for site, raw in given.items()}
         except (msgspec.DecodeError, zlib.error) as error:
             raise SitesError(f"record is not a set of policies: {error}") from None
-        found = cls(sites)
+        found = cls(sites, revision)
         # A set of an older version keeps its name, though it lacks what has a default since.
         found.version = hashlib.blake2b(text, digest_size=16).digest()
         found.dump = lambda: data  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.packets import Role
 from schemas.privacy import Privacy
-from schemas.sites import PolicySet, SitePolicy, SitesError, load_sites
+from schemas.sites import REVISION, PolicySet, SitePolicy, SitesError, load_sites
 from schemas.tokens import token_hash
 
 
@@ -137,6 +137,10 @@ def test_version_names_what_is_in_force_and_nothing_else() -> None:
     a = PolicySet({2: SitePolicy(privacy=Privacy(mask_bytes=3)), 1: SitePolicy(domains=("x.example",))})
     b = PolicySet({1: SitePolicy(domains=("x.example",)), 2: SitePolicy(privacy=Privacy(mask_bytes=3))})
     assert a.version == b.version == PolicySet.load(a.dump()).version
+    older = PolicySet(a.sites, REVISION - 1)
+    assert older.version != a.version
+    assert (PolicySet.load(older.dump()).revision, PolicySet.load(a.dump()).revision) == (REVISION - 1, REVISION)
+    assert (PolicySet.load(b'{"1":{}}').revision, PolicySet.load(b'{"1":{}}').sites) == (0, {1: SitePolicy()})
     assert len(a.version) == 16
     assert a.version != PolicySet({1: SitePolicy(domains=("x.example",))}).version
 

@@ -26,7 +26,7 @@ from infra.unsettled import take_back
 from schemas.packets import MAPPED_IPV4, Event, encode
 from schemas.privacy import PRESETS, Privacy
 from schemas.routing import ROUTING_VERSION
-from schemas.sites import PolicySet, SitePolicy
+from schemas.sites import REVISION, PolicySet, SitePolicy, load_sites
 from schemas.topics import EVENTS_RAW
 from streams import sink
 from streams.batch import Record
@@ -160,6 +160,23 @@ def test_one_site_is_changed_and_every_other_row_stays(client: Client, stored: S
     again = anonymise(client, stored)
     assert (again.months, again.rows, again.checked) == ([], 0, own.num_rows)
     assert rows(client, "site_id = 1").equals(new)
+
+
+def test_what_older_code_made_under_the_same_rules_is_done_again(
+    client: Client, stored: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update whose detectors find what those before did not."""
+    report = anonymise(client, stored)
+    client.command(
+        "ALTER TABLE events UPDATE title = 'to jo@example.com' WHERE site_id = 1", settings={"mutations_sync": 1}
+    )
+    assert anonymise(client, stored).differing == {"title": report.rows}
+    sites = load_sites(stored.sites)
+    sites.policies = PolicySet(sites.policies.sites, REVISION + 1)
+    monkeypatch.setattr("infra.past.load_sites", lambda _folder: sites)
+    again = anonymise(client, stored)
+    assert (again.right, again.rows) == (True, report.rows)
+    assert client.query("SELECT DISTINCT title FROM events WHERE site_id = 1").result_rows == [("to [email]",)]
 
 
 def test_columns_that_are_emptied_besides(client: Client, stored: Settings) -> None:
