@@ -24,7 +24,7 @@ from tests.fault.field import BACK_SECONDS, POLL, FaultError, Field
 
 T = TypeVar("T")
 LONGEST = 3.0  # seconds from the beginning of an operation to the kill
-OLD = timedelta(days=200)  # of keys that are due, so that no other is like them; reports of spools are kept for a year
+OLD = timedelta(days=35)  # of keys that are due, so that no other is like them; what spools report is kept for 40
 
 
 class Operation(Protocol):
