@@ -18,7 +18,7 @@ from infra.removing import removing
 from infra.service.clickhouse import Client
 from schemas.retention import KINDS
 from schemas.sites import Sites
-from streams.swaps import TERM, State, Swap, Swaps
+from streams.swaps import TERM, State, Swap, SwapBusy, Swaps
 
 # By kind, which is the table's name too.
 COLUMNS = {"events": "time", "rejects": "received_at", "recordings": "received_at", "heatmap": "received_at"}
@@ -74,7 +74,7 @@ def run(
     now: datetime | None = None,
     tell: Tell = lambda _text: None,
 ) -> list[Removed]:
-    """Remove what is over, or with `dry_run` only say what; raises SwapBusy while stored rows are changed otherwise."""
+    """Remove what is over, or with `dry_run` only say what; raises SwapBusy where stored rows are changed for long."""
     now = now or datetime.now(UTC)
     out: list[Removed] = []
     for kind in KINDS:
@@ -129,7 +129,7 @@ def _remove(
     client: Client, kind: str, month: int, whole: bool, over: Sequence[Term], removed: Sequence[Removed], tell: Tell
 ) -> None:
     swaps = Swaps(client)
-    swap = swaps.begin(month)
+    swap = _begin(swaps, month, tell)
     number = secrets.randbits(64)
     try:
         _record(client, number, "removing", removed)
@@ -143,6 +143,19 @@ def _remove(
         _record(client, number, "removed", removed)
     finally:
         swaps.end(swap)
+
+
+def _begin(swaps: Swaps, month: int, tell: Tell) -> Swap:
+    """A swap, once no other is under way; one that was left behind ends with its term. Raises SwapBusy."""
+    until = time.monotonic() + 2 * TERM
+    while True:
+        try:
+            return swaps.begin(month)
+        except SwapBusy:
+            if time.monotonic() > until:
+                raise
+            tell("waiting for another change of stored rows to end")
+            time.sleep(1)
 
 
 def _renewed(swaps: Swaps, swap: Swap, at: float) -> float:

@@ -55,6 +55,10 @@ class Ownership:
         ).result_rows
         return {partition: (epoch, owner) for partition, (epoch, owner) in rows}
 
+    def settle(self) -> None:
+        """Bring to their end changes of stored rows that were left behind; raises errors of ClickHouse."""
+        self._swaps.settle()
+
     def claim(self, partitions: Iterable[int]) -> dict[int, Claim]:
         """Claim partitions and end the inserts of their former owners; returns what is now owned.
 

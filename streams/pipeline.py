@@ -142,19 +142,32 @@ class Pipeline:
     def tidy(self) -> None:
         """Let go of what is stored and needed no more, and of keys when partition 0 is ours; tried again later.
 
+        With partition 0 goes that changes of stored rows which were left behind come to their end, copies and all.
+
         Raises TopicReplaced.
         """
         if self.upkeep is None:
             return
-        running = [p for p in self.partitions.values() if p.life is Life.RUNNING and p.claim is not None]
-        owned = {p.number: (p.claim, p.wanted) for p in running if p.claim is not None}
         try:
             self.same_topic()
+            self._look_at_claims()
+            running = [p for p in self.partitions.values() if p.life is Life.RUNNING]
+            owned = {p.number: (p.claim, p.wanted) for p in running if p.claim is not None}
             self.upkeep.trim(self.ownership, owned)
             if 0 in owned:
+                self.ownership.settle()
                 self.upkeep.destroy(self.ownership.condition([owned[0][0]]))
         except (*ERRORS, KafkaError) as error:
             log.warning("upkeep_failed", exc_info=error)
+
+    def _look_at_claims(self) -> None:
+        """Lose the partitions that others have claimed; one that has no events would never hear of it otherwise."""
+        running = [p for p in self.partitions.values() if p.life is Life.RUNNING]
+        held = self.ownership.held(p.claim for p in running if p.claim is not None)
+        for partition in running:
+            if partition.number not in held:
+                log.warning("partition_lost", partition=partition.number)
+                partition.lose()
 
     def _keep_or_claim(self, mine: Sequence[Partition], starts: Mapping[int, int]) -> dict[int, int]:
         held = self.ownership.held([p.claim for p in mine if p.claim is not None and p.state is not None])

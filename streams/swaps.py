@@ -12,8 +12,9 @@ ready      the month is replaced, at once for readers, by REPLACE PARTITION
 swapped    the table is dropped and the hold is over; workers claim again and rebuild their state from the rows, so that
 given up   what they hold is what stands there
 
-Each step has a term. Whoever finds one that is over, a worker that wants to claim or the next swap, brings it to its
-end. Who was only slow is fenced by the table: without it neither a copy nor a replacement can land any more.
+Each step has a term. Whoever finds one that is over brings it to its end: a worker that wants to claim, the owner of
+partition 0 now and then, the next swap. Who was only slow is fenced by the table: without it neither a copy nor a
+replacement can land any more.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 from tests.streams.anonymize.detect import people
 
 LEAST = 9  # bytes of a mark: what is shorter stands somewhere by chance
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _SYLLABLES = [first + second for first in "bdfgklmnprst" for second in "aeo"]
 
 
@@ -94,6 +95,7 @@ KINDS: dict[str, Callable[[Random], tuple[str, str]]] = {
     "token": people.token,
     "ip": _alone(people.ip),
     "mac": _alone(people.mac),
+    "name": people.name,
 }
 
 
@@ -122,6 +124,10 @@ def forms(text: str) -> Iterator[bytes]:
         core = encoded[first : 8 * (skipped + len(data)) // 6]
         yield core
         yield core.replace(b"+", b"-").replace(b"/", b"_")
+    if len(text) == 16 and set(text) <= _HEXADECIMAL:  # an id, as a number
+        number = int(text, 16)
+        yield str(number).encode()
+        yield from (number.to_bytes(8, order) for order in ("little", "big"))
     if ":" in text or text.count(".") == 3:
         try:
             address = ip_address(text)

@@ -12,6 +12,7 @@ from tests.canary.marks import Maker
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; {}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 SITE = 1
 HOST = "shop.example"
+RECORDED = "a recording's "  # what fields of recordings begin with
 
 
 def requests(maker: Maker, amount: int) -> Iterator[bytes]:
@@ -154,7 +155,7 @@ def _left_out(maker: Maker, number: int) -> bytes:
 
 def _recording(maker: Maker, number: int) -> bytes:
     """A chunk of a recording: what is masked, what is shown and holds a value, what is shown."""
-    kind = "a recording's "
+    kind = RECORDED
 
     def text(node: int, content: str) -> dict[str, Any]:
         return {"type": 3, "id": node, "textContent": content}

@@ -45,6 +45,12 @@ def test_a_mark_is_found_in_every_form_wherever_it_begins(written: str) -> None:
     assert not found(b"." * 40 + (written[:10] + written[11:]).encode())
 
 
+def test_an_id_is_found_as_a_number() -> None:
+    number = 0x0123456789ABCDEF
+    for written in (str(number).encode(), number.to_bytes(8, "little"), number.to_bytes(8, "big")):
+        assert found(b"..." + written + b"...", f"{number:016x}")
+
+
 def test_what_is_compressed_is_looked_into(tmp_path: Path) -> None:
     data = TEXT.encode() * 3
     packed = lz4.block.compress(data, store_size=False)

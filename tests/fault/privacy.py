@@ -23,6 +23,11 @@ from infra.service.vault import DAY, HOUR, Vault, entries, hour_start, master_id
 from tests.fault.field import BACK_SECONDS, POLL, FaultError, Field
 
 T = TypeVar("T")
+SITE = 1  # of the load's, whose rows are anonymised and removed
+COPIES = 2_000  # rows
+LATER = 60_000  # a generation that no topic has
+KEPT_DAYS = 30
+_MOMENTS = ("time", "received_at", "day", "visit_start", "visit_last")
 LONGEST = 3.0  # seconds from the beginning of an operation to the kill
 OLD = timedelta(days=35)  # of keys that are due, so that no other is like them; what spools report is kept for 40
 
@@ -190,6 +195,122 @@ class Rotation:
         self._dying.check(field)
 
 
+class Copies:
+    """Rows of another day, made of the load's own under names that no other row has; gone when the test of them is.
+
+    They are of no packet, and of a topic that comes after all others, so no worker takes them for its own.
+    """
+
+    def __init__(self, writer: int, days: int) -> None:
+        self._writer, self._days = writer, days
+
+    def make(self, field: Field) -> int:
+        """Makes them anew; returns how many there are."""
+        back = ", ".join(f"{name} - INTERVAL {self._days} DAY AS {name}" for name in _MOMENTS)
+
+        own = f"site_id = {SITE} AND generation < {LATER}"
+
+        def insert(client: Client) -> int:
+            self._remove(client)
+            client.command(
+                f"INSERT INTO events SELECT * REPLACE ({back}, {self._writer} AS writer, {LATER} AS generation, "
+                "0 AS `offset`, 0 AS `index`, rowNumberInAllBlocks() AS seq, '' AS page_view_id, "
+                "unhex(repeat('00', 16)) AS policy_version) "
+                f"FROM (SELECT * FROM events WHERE {own} LIMIT {COPIES})",
+                settings={"async_insert": 0},
+            )
+            return self._count(client, "1")
+
+        some = f"SELECT count() > 100 FROM events WHERE {own}"
+        field.until("the load's rows", lambda: asked(field, lambda client: client.query(some).result_rows) == [(1,)])
+        made = asked(field, insert)
+        if not made:
+            raise FaultError("no copies of rows were made")
+        return made
+
+    def count(self, field: Field, where: str = "1") -> int:
+        """How many of them there are."""
+        return asked(field, lambda client: self._count(client, where))
+
+    def remove(self, field: Field) -> None:
+        """Takes them away."""
+        asked(field, self._remove)
+
+    def _count(self, client: Client, where: str) -> int:
+        sql = f"SELECT count() FROM events WHERE writer = {self._writer} AND ({where})"
+        return int(client.query(sql).result_rows[0][0])
+
+    def _remove(self, client: Client) -> None:
+        client.command(f"ALTER TABLE events DELETE WHERE writer = {self._writer}", settings={"mutations_sync": 2})
+
+
+class Anonymisation:
+    """Stored rows are brought under the rules of today: each once, and none is lost or doubled."""
+
+    name = "anonymisation"
+    victims = ("command", "front", "worker")
+
+    def __init__(self) -> None:
+        self._copies, self._made = Copies(writer=2, days=3), 0
+
+    def prepare(self, field: Field, random: Random) -> None:
+        """See `Operation`."""
+        self._made = self._copies.make(field)
+
+    def begin(self, field: Field) -> subprocess.Popen[bytes]:
+        """See `Operation`."""
+        today = datetime.now(UTC).date()
+        first, last = (str(today - timedelta(days=days)) for days in (5, 2))
+        return veilstream(field, "anonymize-past", "--site", str(SITE), "--from", first, "--to", last)
+
+    def check(self, field: Field) -> None:
+        """See `Operation`."""
+        rows = self._copies.count(field), self._copies.count(field, "policy_version != unhex(repeat('00', 16))")
+        names = asked(
+            field, lambda client: client.query("SELECT uniqExact(seq) FROM events WHERE writer = 2").result_rows
+        )
+        if rows != (self._made, self._made) or names != [(self._made,)]:
+            raise FaultError(f"of {self._made} rows there are {rows[0]}, {rows[1]} under the rules")
+        left = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, 'swap_')"
+        field.until(
+            "no copy of a month is left", lambda: not asked(field, lambda client: client.query(left).result_rows)
+        )
+        self._copies.remove(field)
+
+
+class Removal:
+    """Rows whose time is over are removed, all of them, and no others."""
+
+    name = "retention"
+    victims = ("command", "front", "worker")
+
+    def __init__(self) -> None:
+        self._over, self._young, self._made = (
+            Copies(writer=3, days=KEPT_DAYS + 5),
+            Copies(writer=4, days=KEPT_DAYS - 5),
+            0,
+        )
+
+    def prepare(self, field: Field, random: Random) -> None:
+        """See `Operation`."""
+        file = field.stack.settings.sites / f"{SITE}.toml"
+        if "[retention]" not in (text := file.read_text()):
+            file.write_text(f"{text}\n[retention]\nevents = {KEPT_DAYS}\n")
+        self._over.make(field)
+        self._made = self._young.make(field)
+
+    def begin(self, field: Field) -> subprocess.Popen[bytes]:
+        """See `Operation`."""
+        return veilstream(field, "retention", "run")
+
+    def check(self, field: Field) -> None:
+        """See `Operation`."""
+        over, young = self._over.count(field), self._young.count(field)
+        if over or young != self._made:
+            raise FaultError(f"{over} rows outlived their time, and of {self._made} younger ones there are {young}")
+        self._young.remove(field)
+
+
 def veilstream(field: Field, *arguments: str) -> subprocess.Popen[bytes]:
     """A command of the `veilstream` program on the field's stack."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -222,4 +343,4 @@ def values(field: Field, client: Client) -> dict[tuple[str, str], bytes]:
     return {name: vault.unwrap(rows[0]) for name, rows in readable.items() if rows}
 
 
-OPERATIONS: tuple[Operation, ...] = (DYING, Rotation())
+OPERATIONS: tuple[Operation, ...] = (DYING, Rotation(), Anonymisation(), Removal())

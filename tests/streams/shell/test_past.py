@@ -35,6 +35,7 @@ from streams.partitions import Life
 from streams.patience import Stopping
 from streams.swaps import State, SwapBusy, SwapLost, Swaps, swapping
 from streams.topic_generations import Topic, generation_of
+from streams.upkeep import Upkeep
 from tests.conftest import Starter
 from tests.streams.shell.conftest import MakePipeline
 from tests.streams.shell.stream import (
@@ -217,6 +218,24 @@ def test_while_inserts_are_held_nobody_owns_a_partition(
 
     monkeypatch.setattr(Ownership, "add", held_half_way)
     assert make_pipeline().assign({0: 0}) == {}
+
+
+def test_an_owner_that_has_no_events_hears_of_its_loss(
+    client: Client, stored: Settings, make_pipeline: MakePipeline
+) -> None:
+    """Else the owner of partition 0 would believe that it makes keys and destroys them, and nobody would."""
+    owner = make_pipeline()
+    assert owner.assign({0: 0}) == {0: 12}
+    with closing(Topic(stored.kafka, stored.topic(EVENTS_RAW))) as topic:
+        owner.upkeep = Upkeep(client, topic, 1, partitions=4, margin=timedelta(hours=6))
+        owner.tidy()
+        assert owner.running() == {0: 12}
+        owner.ownership.hold()
+        owner.tidy()
+        assert owner.running() == {}
+        assert owner.assign({0: 0}) == {0: 12}
+        owner.tidy()
+        assert owner.running() == {0: 12}
 
 
 def test_what_was_stored_by_half_is_taken_back_and_stored_anew(
