@@ -12,6 +12,7 @@ from tests.canary.marks import Maker
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; {}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 SITE = 1
 HOST = "shop.example"
+LEADING_AWAY = "the title of a page that is left"
 RECORDED = "a recording's "  # what fields of recordings begin with
 
 
@@ -56,7 +57,7 @@ def _parameters(maker: Maker, number: int) -> dict[str, str]:
         f"?sid={quote(maker.any('an unlisted URL parameter'))}&mtm_campaign={maker.word('a campaign')}"
         f"#{maker.any('a fragment', plain=True)}"
     )
-    title = maker.person("a title")
+    title = maker.person(LEADING_AWAY if turn == 4 else "a title")
     if turn != 4:  # what leads away from the site is stored without the page's title
         title = f"{maker.word('a title')} {title} {maker.word('a title')}"
     found = {
