@@ -2,8 +2,8 @@
 
 A month is copied beside `events`, changed there and swapped (`streams.swaps`): readers see the old rows or the new,
 and what arrives meanwhile is copied as it came. A row tells by its `policy_version` that it was done, which names the
-policies and the revision of the code that applies them (`schemas.sites.REVISION`), so a run that was
-cut off is taken up by the next one, and rows that come late under older rules are done by another pass or run.
+policies and the revision of the code that applies them (`schemas.sites.REVISION`), so a run that was cut off is taken
+up by the next one, and rows that come late under older rules are done by another pass or run.
 
 New ids are hashes under a key of the run, which is in this process's memory and nowhere else. A visitor whose day lies
 in two months keeps one id over both only if one process did both.
@@ -222,7 +222,7 @@ class Past:
 
     def _insist(self, needs: str, done: Month, count: int) -> None:
         for left in reversed(range(TRIES)):
-            self._wait()
+            self.swaps.wait(self.tell)
             try:
                 self._swap(needs, done, count)
             except SwapLost:
@@ -231,15 +231,6 @@ class Past:
                 self.tell(f"{done.month}: changed meanwhile, once more")
             else:
                 return
-
-    def _wait(self) -> None:
-        """Until no other change of stored rows is under way; one that was left behind ends with its term."""
-        until = time.monotonic() + 2 * TERM
-        while self.swaps.settle():
-            if time.monotonic() > until:
-                raise PastError("stored rows are being changed by another process; try again when that has ended")
-            self.tell("waiting for another change of stored rows to end")
-            time.sleep(1)
 
     def _swap(self, needs: str, done: Month, count: int) -> None:
         month, columns = done.month, Counter(self.columns)

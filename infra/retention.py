@@ -18,7 +18,7 @@ from infra.removing import removing
 from infra.service.clickhouse import Client
 from schemas.retention import KINDS
 from schemas.sites import Sites
-from streams.swaps import TERM, State, Swap, SwapBusy, Swaps
+from streams.swaps import TERM, State, Swap, Swaps
 
 # By kind, which is the table's name too.
 COLUMNS = {"events": "time", "rejects": "received_at", "recordings": "received_at", "heatmap": "received_at"}
@@ -129,7 +129,8 @@ def _remove(
     client: Client, kind: str, month: int, whole: bool, over: Sequence[Term], removed: Sequence[Removed], tell: Tell
 ) -> None:
     swaps = Swaps(client)
-    swap = _begin(swaps, month, tell)
+    swaps.wait(tell)
+    swap = swaps.begin(month)
     number = secrets.randbits(64)
     try:
         _record(client, number, "removing", removed)
@@ -143,19 +144,6 @@ def _remove(
         _record(client, number, "removed", removed)
     finally:
         swaps.end(swap)
-
-
-def _begin(swaps: Swaps, month: int, tell: Tell) -> Swap:
-    """A swap, once no other is under way; one that was left behind ends with its term. Raises SwapBusy."""
-    until = time.monotonic() + 2 * TERM
-    while True:
-        try:
-            return swaps.begin(month)
-        except SwapBusy:
-            if time.monotonic() > until:
-                raise
-            tell("waiting for another change of stored rows to end")
-            time.sleep(1)
 
 
 def _renewed(swaps: Swaps, swap: Swap, at: float) -> float:

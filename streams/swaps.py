@@ -20,7 +20,8 @@ replacement can land any more.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,6 +101,15 @@ class Swaps:
             else:
                 alive.append(swap)
         return alive
+
+    def wait(self, tell: Callable[[str], None]) -> None:
+        """Until none is under way; one that was left behind ends with its term. Raises SwapBusy after two terms."""
+        until = time.monotonic() + 2 * TERM
+        while self.settle():
+            if time.monotonic() > until:
+                raise SwapBusy("stored rows are being changed already; try again when that has ended")
+            tell("waiting for another change of stored rows to end")
+            time.sleep(1)
 
     def begin(self, month: int) -> Swap:
         """A new swap; raises SwapBusy while another is under way."""

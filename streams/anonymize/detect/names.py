@@ -106,7 +106,7 @@ def in_path(path: str, front: str = "") -> str:
     after = front.lower() in SECTIONS
     for at, part in enumerate(parts[1:], 1):
         segment = unfolded(part).lower()
-        mark = part[:1] if segment[:1] in ("~", "@") else ""
+        mark = segment[:1] if segment[:1] in ("~", "@") else ""
         if segment.startswith(mark + _PLACEHOLDER):
             parts[at], after = mark + _PLACEHOLDER, False  # where a part of it looked like a whole one
         elif not after:

@@ -21,9 +21,8 @@ ENCODED = 12  # characters in a row that may be base64 of something
 
 # Six digits with little between them, or those of an Italian number: nothing else is a number of anybody.
 _number = re.compile(r"[0-9](?:(?:[^A-Za-z0-9]{0,4}[0-9]){5}|[0-9][A-Za-z][0-9]{2}[ +]?[A-Za-z][0-9]{3})").search
-_account = re.compile(
-    r"[A-Za-z]{2}[ .+_-]?[0-9]{2}(?:[ .+_-]?[A-Za-z0-9]){11}"
-).search  # the shortest has 15 characters
+# The shortest number of an account has 15 characters.
+_account = re.compile(r"[A-Za-z]{2}[ .+_-]?[0-9]{2}(?:[ .+_-]?[A-Za-z0-9]){11}").search
 _dotted = re.compile(r"\.[0-9A-Fa-f]{4}\.").search
 _named = re.compile(_NAMED := rf"/(?:[~@]|(?:{'|'.join(sorted(SECTIONS))})/)", re.IGNORECASE | re.ASCII).search
 _all_named = re.compile(_NAMED.encode(), re.IGNORECASE).finditer

@@ -1,7 +1,8 @@
 """Style sheets: rules as they are, but for texts, comments and addresses in them.
 
 Strings become their shape (`content`), but for short names that a selector or `format()` compares with; comments go;
-`url()` keeps what `links` keeps. A rule that holds a value, or escapes that could hide one, is left out.
+`url()` keeps what `links` keeps, a property of the page's own (--x) keeps measures. A rule that holds a value, escapes
+that could hide one, or words in a row as no style has them, is left out.
 """
 
 from __future__ import annotations

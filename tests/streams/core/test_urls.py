@@ -172,6 +172,7 @@ DEFAULT = Rules.of(1, SitePolicy())
         ("https://a.example/user/Jane%20Doe/x", "https://a.example/user/[name]/x"),
         ("https://a.example/user/jane%20doe", "https://a.example/user/[name]"),
         ("https://a.example/~jane%20doe/%22x%22", "https://a.example/~[name]/%22x%22"),
+        ("https://a.example/%40jane%20doe/x", "https://a.example/@[name]/x"),
         ("https://a.example/user/%22jane%22/user/[jane]", "https://a.example/user/[name]/user/[name]"),
         ("https://a.example/user/a%40b.example/profile/settings", "https://a.example/user/[email]/profile/settings"),
         ("myapp://user/jane.doe/x", "myapp://user/[name]/x"),

@@ -60,7 +60,7 @@ def test_rows_are_removed_when_their_time_is_over(
 
     Swaps(client).begin(MONTH)
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "TERM", 0)  # for which another change is waited
+        patch.setattr("streams.swaps.TERM", 0)  # for two of which another change is waited
         with pytest.raises(SwapBusy):
             retention.run(client, some, now=later + timedelta(days=60))
     client.command(
