@@ -323,6 +323,7 @@ def test_a_name_is_kept_whole_or_not_at_all(value: str) -> None:
 
 SHOWN = {"data-matomo-unmask": ""}
 KARL = text(9, "Karl")
+MASKED = element(3, "div", {"data-matomo-mask": ""})  # a node that was there, moved
 FRAME = {"type": 0, "id": 20, "childNodes": [element(21, "p", SHOWN, [text(22, "Karl")])]}
 
 
@@ -347,6 +348,7 @@ FRAME = {"type": 0, "id": 20, "childNodes": [element(21, "p", SHOWN, [text(22, "
                 {"parentId": 3, "node": element(20, "div", {"data-matomo-mask": ""})},
             ]
         ),
+        mutation(adds=[{"parentId": 3, "node": KARL}, {"parentId": 2, "node": MASKED}]),
         mutation(adds=[{"parentId": 5, "node": FRAME}]),
         mutation(adds=[{"parentId": 5, "node": element(21, "p", SHOWN, [text(22, "Karl")])}]),
         mutation(adds=[{"parentId": 77, "node": FRAME}]),
