@@ -27,7 +27,7 @@ DEPTH_LIMIT = 8  # of objects within an item
 ITEMS_LIMIT = 50_000  # of one bulk, unless a setting says otherwise
 
 
-_form = re.compile(rb"(?:^|&)requests(?:\[\]|%5[bB]%5[dD])?=(?:\?|%3[fF]|https?(?::|%3[aA]))").search
+_form = re.compile(rb"requests(?:\[\]|%5[bB]%5[dD])?=(?:\?|%3[fF]|https?(?::|%3[aA]))").finditer
 _site = re.compile(rb"(?:^|&)idsite=").search
 
 
@@ -47,6 +47,7 @@ class Bulk:
     invalid: list[tuple[int, Invalid]]
     quiet: bool  # asked for no answer: 204
     superuser: bool  # may see which items were invalid
+    common: bool  # all items are of the common form: none tells of a recording
 
     def answer(self) -> bytes:
         """The JSON that Matomo answers with."""
@@ -72,7 +73,9 @@ def is_bulk(body: bytes) -> bool:
 
 def is_form(body: bytes) -> bool:
     """Whether a body is a bulk as a form, `requests=...&requests=...`, which the Python SDK sends."""
-    return body.find(b"requests") >= 0 and _form(body) is not None and _site(body) is None
+    # A pattern that begins with letters is looked for fast; with an alternative before them it took 9 us an event.
+    named = any(body[found.start() - 1 : found.start()] in (b"", b"&") for found in _form(body))
+    return named and _site(body) is None
 
 
 def form(body: bytes) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def read(
 
     `query`: that of the URL, of which a token counts where the body has none.
     """
-    content = form(body) if is_form(body) else parse(body)
+    content = form(body) if body[:1] != b"{" and is_form(body) else parse(body)
     items = content.get("requests") if isinstance(content, dict) else None
     if isinstance(items, dict):  # a list with numbers for names, as PHP writes one with gaps
         items = list(items.values())
@@ -116,16 +119,23 @@ def read(
     signals, agent, language, hints = headers.said(fields)
     events: list[tuple[int, Row]] = []
     invalid: list[tuple[int, Invalid]] = []
-    known = _Known(directory, token)
+    known = _Known(directory, token).__getitem__ if token else directory.plain.get
     common = key is None and not hints and _common(items)
     for index, item in enumerate(items):
-        if common and (found := known.find(item)) is not None:
-            partition, site, role, flags = found
-            row = (
-                received_ms, site, address, role, flags | signals, agent, language, "", item[1:], repeat, count, index
-            )  # fmt: skip
-            events.append((partition, row))
-            continue
+        if common and item[:1] == "?":
+            start = item.rfind("&idsite=") + 8
+            if start == 7:
+                start = 8 if item.startswith("?idsite=") else len(item)
+            end = item.find("&", start)
+            found = known(item[start:] if end < 0 else item[start:end])
+            if found is not None:
+                partition, site, role, flags = found
+                row = (
+                    received_ms, site, address, role, flags | signals, agent, language, "", item[1:], repeat, count,
+                    index,
+                )  # fmt: skip
+                events.append((partition, row))
+                continue
         try:
             item_ = item_query(item)
         except (UnicodeError, RecursionError):
@@ -154,37 +164,26 @@ def read(
         events.append((judged.place.partition, row))
     image = content.get("send_image")
     quiet = isinstance(image, str | int) and image in (0, "0", "False")
-    return Bulk(events, invalid, quiet, directory.superuser(token) if token else False)
+    return Bulk(events, invalid, quiet, directory.superuser(token) if token else False, common)
 
 
-class _Known:
-    """The sites that the items of a bulk name, and what its token allows there."""
+class _Known(dict[str, tuple[int, int, int, int] | None]):
+    """By what the items of a common bulk give as idsite: partition and site, role and flags that its token has there.
+
+    None for what only `judge` can tell.
+    """
 
     def __init__(self, directory: Directory, token: str) -> None:
-        self._places = directory.places
+        super().__init__()
         self._directory = directory
         self._token = token
-        self._found: dict[str, tuple[int, int, int, int]] = {}
 
-    def find(self, item: str) -> tuple[int, int, int, int] | None:
-        """Partition, site, role and flags for an item of a bulk that is `_common`; None when it is one for `judge`."""
-        if item[:1] != "?":
-            return None
-        start = item.rfind("&idsite=") + 8
-        if start == 7:
-            if not item.startswith("?idsite="):
-                return None
-            start = 8
-        end = item.find("&", start)
-        if end < 0:
-            end = len(item)
-        number = item[start:end]
-        found = self._found.get(number)
-        if found is None:
-            place = self._places.get(number.encode("ascii"))
-            if place is None or place.goals:
-                return None
-            found = self._found[number] = (place.partition, place.site, *standing(self._directory, place, self._token))
+    def __missing__(self, number: str) -> tuple[int, int, int, int] | None:
+        place = self._directory.places.get(number.encode("ascii"))
+        found = None
+        if place is not None and not place.goals:
+            found = (place.partition, place.site, *standing(self._directory, place, self._token))
+        self[number] = found
         return found
 
 
@@ -195,16 +194,16 @@ def _common(items: list[Any]) -> bool:
     Looking at all of them together takes a third of the time that `requests.plain` takes for each.
     """
     try:
-        text = "&" + "&".join(items)
+        text = "".join(items)
     except TypeError:
         return False
-    if (
-        not text.isascii()
-        or rare(text.replace("&?", "&").encode("ascii")) is not None
-        or max(map(len, items), default=0) > QUERY_LIMIT
-    ):
+    if not text.isascii() or (len(text) > QUERY_LIMIT and max(map(len, items)) > QUERY_LIMIT):
         return False
-    bones = text.encode("ascii").translate(None, FLESH)
+    # A parameter begins behind the "?" of its item; behind any other it is looked at too, which does no harm.
+    query = text.encode("ascii").replace(b"?", b"&")
+    if rare(query) is not None:
+        return False
+    bones = query.translate(None, FLESH)
     return bones.find(b"&%") < 0 and not bones.translate(None, b"&=%")
 
 

@@ -30,7 +30,7 @@ class Directory:
     version: 16 bytes, as packets name it. dump: the policies as they go to `site.policies`.
     """
 
-    __slots__ = ("dump", "limits", "places", "policies", "sites", "version")
+    __slots__ = ("dump", "limits", "places", "plain", "policies", "sites", "version")
 
     def __init__(self, sites: Sites, partitions: int) -> None:
         self.sites = sites
@@ -39,6 +39,12 @@ class Directory:
         self.dump = sites.policies.dump()
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
+        # By the same digits: partition, site, role and flags of a request without a token, where no goal is refused.
+        self.plain = {
+            number.decode(): (place.partition, place.site, 0, 0)
+            for number, place in self.places.items()
+            if not place.goals
+        }
         self.limits = {site.id: site.limit for site in sites.by_id.values() if site.limit is not None}
 
     def find(self, site: int) -> Place | None:

@@ -12,7 +12,7 @@ or the queue is long. Whoever waits for a packet is answered when Kafka has ackn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from infra.service.logs import logger
@@ -139,6 +139,30 @@ class Packing:
             exchanges.append(exchange)
             exchange.left += 1
         if not self._armed:
+            self._arm()
+
+    def add_all(self, events: Iterable[tuple[int, Row]], exchange: Exchange) -> None:
+        """As `add`, for events of one request, each with its partition; in half the time."""
+        open_, room, added = self._open, self._room, 0
+        for partition, row in events:
+            size = len(row[5]) + len(row[6]) + len(row[7]) + len(row[8])  # as size_of gives it
+            packet = open_[partition]
+            if packet is None:
+                packet = self._begin(partition)
+            elif packet.size + size > room:
+                self._close(packet)
+                self._ask_for_flush()
+                packet = self._begin(partition)
+            packet.rows.append(row)
+            size += EVENT_BYTES
+            packet.size += size
+            added += size + EVENT_OVERHEAD
+            exchanges = packet.exchanges
+            if not exchanges or exchanges[-1] is not exchange:
+                exchanges.append(exchange)
+                exchange.left += 1
+        self.waiting += added
+        if added and not self._armed:
             self._arm()
 
     def publish(self, policy: bytes) -> None:

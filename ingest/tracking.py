@@ -166,7 +166,7 @@ class Tracking:
             if sites and (late := self.rates.take(address, sites)) is not None:
                 self._late(exchange, fields, late)
                 return
-        recorded = self._recorded(body, read.events)
+        recorded = set[int]() if read.common else self._recorded(body, read.events)
         if recorded and self.recordings is not None and self.recordings.full(self.server.receiving):
             exchange.unavailable(FULL, origin)
             return
@@ -181,9 +181,11 @@ class Tracking:
         if not read.events:
             exchange.settle()
             return
-        for at, (partition, row) in enumerate(read.events):
-            packing = self._packing if at not in recorded or self.recordings is None else self.recordings
-            packing.add(partition, row, size_of(row), exchange)
+        if recorded and self.recordings is not None:
+            self.recordings.add_all([event for at, event in enumerate(read.events) if at in recorded], exchange)
+            self._packing.add_all([event for at, event in enumerate(read.events) if at not in recorded], exchange)
+        else:
+            self._packing.add_all(read.events, exchange)
         self.accepted += len(read.events) - len(recorded)
         self.recorded += len(recorded)
 
