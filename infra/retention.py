@@ -1,8 +1,8 @@
 """Rows removed when their time is over, by site and kind of data (`schemas.retention`).
 
-A month goes as a whole, as a partition, where no site may have a row in it any more; otherwise the rows of each site
-are removed from it. Table `past_changes` has a row before (`removing`) and one after (`removed`); doing it again, after
-a kill too, removes what is left.
+Rows of a site whose file is gone are kept as long as `default.toml` says. A month goes as a whole, as a partition,
+where no site may have a row in it any more; otherwise the rows of each site are removed from it. Table `past_changes`
+has a row before (`removing`) and one after (`removed`); doing it again, after a kill too, removes what is left.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from infra.removing import removing
@@ -59,11 +59,26 @@ def terms(sites: Sites, kind: str, now: datetime) -> dict[int, Term]:
     for site in sites.by_id.values():
         days = getattr(site.retention, kind)
         if days:
-            zone = ZoneInfo(site.policy.timezone)
-            day = now.astimezone(zone).date() - timedelta(days=days)
-            start = datetime(day.year, day.month, day.day, tzinfo=zone)
-            found[site.id] = Term(site.id, days, day, round(start.timestamp() * 1000))
+            found[site.id] = _term(site.id, days, now, ZoneInfo(site.policy.timezone))
     return found
+
+
+def _gone(client: Client, sites: Sites, kind: str, now: datetime) -> dict[int, Term]:
+    """The terms of sites that have rows and no file any more; their days are those of UTC."""
+    days = getattr(sites.retention, kind)
+    if not days:
+        return {}
+    rows = client.query(
+        f"SELECT DISTINCT site_id FROM {kind} WHERE site_id NOT IN ({', '.join(map(str, sites.by_id)) or '0'})",
+        settings={"max_query_size": 1 << 24},
+    ).result_rows
+    return {int(site): _term(int(site), days, now, UTC) for (site,) in rows}
+
+
+def _term(site: int, days: int, now: datetime, zone: tzinfo) -> Term:
+    day = now.astimezone(zone).date() - timedelta(days=days)
+    start = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return Term(site, days, day, round(start.timestamp() * 1000))
 
 
 def run(
@@ -78,7 +93,7 @@ def run(
     now = now or datetime.now(UTC)
     out: list[Removed] = []
     for kind in KINDS:
-        found = terms(sites, kind, now)
+        found = terms(sites, kind, now) | _gone(client, sites, kind, now)
         for month, over in _over(client, kind, found):
             whole = _whole(client, sites, kind, month, found)
             how = "partition" if whole else "rows"
@@ -111,7 +126,7 @@ def ends_before(month: int, found: Mapping[int, Term], sites: Set[int]) -> bool:
     """Whether every site's time is over for all of a month (YYYYMM), so that a row that arrives late is over too."""
     year, number = divmod(month, 100)
     end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp() * 1000
-    return found.keys() == sites and all(term.start >= end for term in found.values())
+    return sites <= found.keys() and all(term.start >= end for term in found.values())
 
 
 def _whole(client: Client, sites: Sites, kind: str, month: int, found: Mapping[int, Term]) -> bool:

@@ -47,7 +47,7 @@ class Bulk:
     invalid: list[tuple[int, Invalid]]
     quiet: bool  # asked for no answer: 204
     superuser: bool  # may see which items were invalid
-    common: bool  # all items are of the common form: none tells of a recording
+    common: bool = False  # all items are of the common form: none tells of a recording
 
     def answer(self) -> bytes:
         """The JSON that Matomo answers with."""

@@ -250,8 +250,14 @@ def _policy(raw: bytes) -> SitePolicy:
 class Sites:
     """All sites of an installation, as loaded at one moment."""
 
-    def __init__(self, sites: Mapping[int, Site], superusers: Mapping[str, Token] | None = None) -> None:
-        """`superusers`: the tokens of `superusers.toml`, by hash."""
+    def __init__(
+        self,
+        sites: Mapping[int, Site],
+        superusers: Mapping[str, Token] | None = None,
+        retention: Retention = Retention(),
+    ) -> None:
+        """`superusers`: the tokens of `superusers.toml`, by hash. `retention`: of sites whose file is gone."""
+        self.retention = retention
         self.by_id: Mapping[int, Site] = MappingProxyType(dict(sorted(sites.items())))
         self.policies = PolicySet({site.id: site.policy for site in self.by_id.values()})
         self.superusers: dict[str, Token] = {}
@@ -355,7 +361,11 @@ def load_sites(folder: Path, known: Known | None = None) -> Sites:
         known.update(after)
     if problems:
         raise SitesError(*problems)
-    return Sites({site.id: site for _, site in after.values()}, superusers)
+    try:
+        retention, _ = resolve_retention({DEFAULT_FILE: default.retention})
+    except RetentionError as error:
+        raise SitesError(f"{folder / DEFAULT_FILE}: {error}") from None
+    return Sites({site.id: site for _, site in after.values()}, superusers, retention)
 
 
 def file_names(folder: Path) -> list[str]:

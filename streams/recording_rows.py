@@ -22,10 +22,10 @@ from schemas.reasons import Unrecorded
 from schemas.recordings import Selector, selector
 from schemas.sites import PolicySet, SitePolicy
 from streams import consent, exclusions, keyed
-from streams.anonymize import urls
 from streams.anonymize.recordings import points
 from streams.anonymize.recordings.events import Json, Masked, mask
 from streams.anonymize.recordings.links import link
+from streams.anonymize.recordings.past import place
 from streams.anonymize.recordings.points import Point, viewport_class
 from streams.anonymize.recordings.texts import Tally
 from streams.keyed import Kind
@@ -163,11 +163,6 @@ def _page(events: list[Json]) -> str:
     return next((data["href"] for event in events if isinstance(data := event["data"], dict) and "href" in data), "")
 
 
-def _place(page: str) -> Row:
-    parts = urls.split(page)
-    return {"url_host": parts.host.partition(":")[0] if parts else "", "url_path": (parts.path or "/") if parts else ""}
-
-
 def _recording(
     masked: Masked,
     name: Row,
@@ -181,7 +176,7 @@ def _recording(
 ) -> Row:
     row: Row = name | {"site_id": event.site, "session": session, "received_at": event.received_ms}
     row["sequence"] = parameters.integer(given.get("sequence"), 0, 0, UINT32)
-    row |= {"policy_version": header.policy, "url": page, "viewport": viewport} | _place(page)
+    row |= {"policy_version": header.policy, "url": page, "viewport": viewport} | place(page)
     row |= {"events": len(masked.events), "data": json.dumps(masked.events, separators=(",", ":"), allow_nan=False)}
     for column, counts in (("masked", +tally.masked), ("dropped", +tally.dropped)):
         row[f"{column}_kind"] = sorted(counts)
@@ -191,5 +186,5 @@ def _recording(
 
 def _points(found: list[Point], name: Row, event: Event, page: str, viewport: str) -> list[Row]:
     hour = event.received_ms - event.received_ms % HOUR_MS
-    common = name | _place(page) | {"site_id": event.site, "received_at": hour, "viewport": viewport}
+    common = name | place(page) | {"site_id": event.site, "received_at": hour, "viewport": viewport}
     return [common | point._asdict() | {"number": number} for number, point in enumerate(found)]

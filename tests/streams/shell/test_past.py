@@ -19,7 +19,8 @@ import pytest
 
 from infra.local.kafka import TOP
 from infra.local.stack import Stack
-from infra.past import Past, PastError, Report
+from infra.past.run import Past, Report
+from infra.past.scope import PastError
 from infra.service.clickhouse import Client, insert_if
 from infra.service.settings import Settings
 from infra.unsettled import take_back
@@ -156,7 +157,7 @@ def test_one_site_is_changed_and_every_other_row_stays(client: Client, stored: S
     assert record == [("anonymised", 1, "events", report.rows, report.changed, f"policy {report.policy_version}")]
     written = list(written_since(stack.settings.state, began))
     assert any(bytes.fromhex(report.policy_version) in content for content in written)
-    for form in (run.keys.secret, run.keys.secret.hex().encode()):
+    for form in (run.events.keys.secret, run.events.keys.secret.hex().encode()):
         assert not any(form in content for content in written)
     again = anonymise(client, stored)
     assert (again.months, again.rows, again.checked) == ([], 0, own.num_rows)
@@ -174,10 +175,37 @@ def test_what_older_code_made_under_the_same_rules_is_done_again(
     assert anonymise(client, stored).differing == {"title": report.rows}
     sites = load_sites(stored.sites)
     sites.policies = PolicySet(sites.policies.sites, REVISION + 1)
-    monkeypatch.setattr("infra.past.load_sites", lambda _folder: sites)
+    monkeypatch.setattr("infra.past.scope.load_sites", lambda _folder: sites)
     again = anonymise(client, stored)
     assert (again.right, again.rows) == (True, report.rows)
     assert client.query("SELECT DISTINCT title FROM events WHERE site_id = 1").result_rows == [("to [email]",)]
+
+
+def test_rows_without_the_consent_that_is_asked_for_now_are_removed(
+    client: Client, stored: Settings, make_pipeline: MakePipeline
+) -> None:
+    given = [event for event in yesterdays(40, 5) if event.site == 1]
+    for event in given:
+        event.query += "&consent=1"
+    pipeline = make_pipeline()
+    pipeline.assign({2: 0})
+    now = time.time_ns() // 1_000_000
+    pipeline.run([Record(2, n, 1, now, value) for n, value in enumerate(values(given, 12))])
+    granted = count(client, "SELECT count() FROM events WHERE site_id = 1 AND consent = 1")
+    without = count(client, "SELECT count() FROM events WHERE site_id = 1 AND consent != 1")
+    others = rows(client, "site_id != 1")
+    assert min(granted, without) > 0
+    (stored.sites / "1.toml").write_text(FILE.format(preset="matomo-default") + 'consent = "required"\n')
+    would = Past(client, stored, 1, YESTERDAY, YESTERDAY).run(dry_run=True)
+    assert (would.removed, would.rows) == (without, granted)
+    report = anonymise(client, stored)
+    assert (report.right, report.removed, report.rows, report.unwanted) == (True, without, granted, 0)
+    assert count(client, "SELECT count() FROM events WHERE site_id = 1") == granted
+    assert rows(client, "site_id != 1").equals(others)
+    record = client.query("SELECT what, data, rows FROM past_changes ORDER BY at").result_rows
+    assert record == [("removed", "events", without), ("anonymised", "events", granted)]
+    assert anonymise(client, stored).removed == 0
+    assert make_pipeline().assign({0: 0, 1: 0, 2: 0}) == {0: 12, 1: 12, 2: (len(given) + 9) // 10}
 
 
 def test_columns_that_are_emptied_besides(client: Client, stored: Settings) -> None:

@@ -78,6 +78,26 @@ def test_rows_are_removed_when_their_time_is_over(
     assert make_pipeline().assign({0: 0}) == {0: 12}
 
 
+def test_rows_of_a_site_whose_file_is_gone_are_kept_as_the_default_says(
+    client: Client, world: Settings, make_pipeline: MakePipeline
+) -> None:
+    publish_policies(world, OPEN)
+    pipeline = make_pipeline()
+    pipeline.assign({0: 0})
+    pipeline.run(records(0))
+    sites(world, one=20, two=20)
+    (world.sites / "3.toml").unlink()
+    later = NOW + timedelta(days=85)
+    retention.run(client, load_sites(world.sites), now=later)
+    assert of_sites(client) == [3]
+    (world.sites / "default.toml").write_text("[retention]\nevents = 90\n")
+    assert retention.run(client, load_sites(world.sites), now=later) == []
+    (world.sites / "default.toml").write_text("[retention]\nevents = 30\n")
+    removed = retention.run(client, load_sites(world.sites), now=later)
+    assert {(one.site, one.data, one.days, one.how) for one in removed} == {(3, "events", 30, "partition")}
+    assert names(client) == []
+
+
 def cut_off(*_: object) -> Iterator[int]:
     yield 1
     raise KeyboardInterrupt
