@@ -19,7 +19,7 @@ from ingest import headers
 from ingest.directory import Directory
 from ingest.headers import Fields
 from ingest.permissions import Refused
-from ingest.requests import FLESH, QUERY_LIMIT, Row, judge, rare, repeat_of_body, repeat_of_key, standing
+from ingest.requests import FLESH, QUERY_LIMIT, Row, judge, partition_of, rare, repeat_of_body, repeat_of_key, standing
 from schemas import parameters
 from schemas.reasons import Invalid
 
@@ -119,7 +119,8 @@ def read(
     signals, agent, language, hints = headers.said(fields)
     events: list[tuple[int, Row]] = []
     invalid: list[tuple[int, Invalid]] = []
-    known = _Known(directory, token).__getitem__ if token else directory.plain.get
+    who = (received_ms, address, agent, language)
+    known = _Known(directory, token, who).__getitem__ if token else directory.plain.get
     common = key is None and not hints and _common(items)
     for index, item in enumerate(items):
         if common and item[:1] == "?":
@@ -161,7 +162,7 @@ def read(
             count,
             index,
         )
-        events.append((judged.place.partition, row))
+        events.append((partition_of(judged.place, row), row))
     image = content.get("send_image")
     quiet = isinstance(image, str | int) and image in (0, "0", "False")
     return Bulk(events, invalid, quiet, directory.superuser(token) if token else False, common)
@@ -173,8 +174,10 @@ class _Known(dict[str, tuple[int, int, int, int] | None]):
     None for what only `judge` can tell.
     """
 
-    def __init__(self, directory: Directory, token: str) -> None:
+    def __init__(self, directory: Directory, token: str, who: tuple[int, bytes, str, str]) -> None:
+        """`who`: when the bulk was received, and from which address, agent and language."""
         super().__init__()
+        self._who = who
         self._directory = directory
         self._token = token
 
@@ -182,7 +185,7 @@ class _Known(dict[str, tuple[int, int, int, int] | None]):
         place = self._directory.places.get(number.encode("ascii"))
         found = None
         if place is not None and not place.goals:
-            found = (place.partition, place.site, *standing(self._directory, place, self._token))
+            found = (place.partition_of(*self._who), place.site, *standing(self._directory, place, self._token))
         self[number] = found
         return found
 

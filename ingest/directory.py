@@ -6,22 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.packets import Role
-from schemas.routing import partition_of
+from schemas.routing import partition_of, shard_of
 from schemas.sites import Site, Sites
 from schemas.tokens import Token, token_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A known site: its id, the partition of its events, and its tokens, by hash.
+    """A known site: its id, the partition of its events while it has one shard, and its tokens, by hash.
 
-    `goals`: ids of its goals; none named means that all are taken.
+    `goals`: ids of its goals; none named means that all are taken. `shards`: see `sites.Site`; `partitions`: by shard.
     """
 
     site: int
     partition: int
     tokens: Mapping[str, Token]
     goals: frozenset[int] = frozenset()
+    shards: tuple[tuple[int, int], ...] = ()
+    partitions: tuple[int, ...] = ()
+
+    def partition_of(self, received_ms: int, address: bytes, agent: str, language: str) -> int:
+        """The partition of an event that was received then; `address`: 16 bytes."""
+        shards = 1
+        for start, count in self.shards:
+            if received_ms >= start:
+                shards = count
+        return self.partition if shards == 1 else self.partitions[shard_of(self.site, address, agent, language, shards)]
 
 
 class Directory:
@@ -39,11 +49,11 @@ class Directory:
         self.dump = sites.policies.dump()
         # Keyed by the canonical decimal digits, which is what all clients send; other spellings: `find`.
         self.places = {str(site.id).encode(): _place(site, partitions) for site in sites.by_id.values()}
-        # By the same digits: partition, site, role and flags of a request without a token, where no goal is refused.
+        # By the same digits: partition, site, role and flags of a request without a token, where nothing else counts.
         self.plain = {
             number.decode(): (place.partition, place.site, 0, 0)
             for number, place in self.places.items()
-            if not place.goals
+            if not place.goals and not place.shards
         }
         self.limits = {site.id: site.limit for site in sites.by_id.values() if site.limit is not None}
 
@@ -65,4 +75,6 @@ class Directory:
 
 
 def _place(site: Site, partitions: int) -> Place:
-    return Place(site.id, partition_of(site.id, 0, partitions), site.tokens, frozenset(site.policy.goals))
+    most = max((count for _, count in site.shards), default=1)
+    of_shards = tuple(partition_of(site.id, shard, partitions) for shard in range(most))
+    return Place(site.id, of_shards[0], site.tokens, frozenset(site.policy.goals), site.shards, of_shards)

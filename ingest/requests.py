@@ -147,7 +147,12 @@ def single(
         1,
         0,
     )
-    return judged.place.partition, row, judged.special.get(b"send_image") == b"0"
+    return partition_of(judged.place, row), row, judged.special.get(b"send_image") == b"0"
+
+
+def partition_of(place: Place, row: Row) -> int:
+    """The partition of an event of a site."""
+    return place.partition_of(row[0], row[2], row[5], row[6]) if place.shards else place.partition
 
 
 def plain(query: bytes, directory: Directory, url: bool) -> tuple[Place, str, bool] | None:

@@ -140,7 +140,8 @@ class Tracking:
         row = (time_ns() // 1_000_000, place.site, address, 0, flags, agent, language, hints, query, b"", 1, 0)
         exchange.status = 204 if quiet else 200
         exchange.answer = server.answers.tracked(quiet, head.origin, KEEP)
-        packing.add(place.partition, row, len(query) + head.size, exchange)
+        partition = requests.partition_of(place, row) if place.shards else place.partition
+        packing.add(partition, row, len(query) + head.size, exchange)
         self.accepted += 1
         return True
 

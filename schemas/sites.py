@@ -7,7 +7,8 @@
     goals = [1, 2]                       # ids of its goals; others are refused (none named: all are taken); with
                                          # rules of what converts one: tables [[goals]], see schemas.goals
     timezone = "Europe/Berlin"           # the site's days begin and end by it
-    shards = 1                           # more than 1 for a giant site only
+    shards = 1                           # more than 1 for a giant site only: over so many partitions its visitors are
+                                         # dealt; {2027-01-01 = 4}: from that date's midnight at the site on
     repeat_seconds = 900                 # what is sent again within so many seconds is dropped, at most 3600; 0: never
 
     [tokens]                             # sha256 of a token, in hex -> role
@@ -54,6 +55,7 @@ import re
 import tomllib
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -78,6 +80,7 @@ from schemas.tokens import Token, TokenEntry, TokenError, read_tokens, token_has
 DEFAULT_FILE = "default.toml"
 SUPERUSERS_FILE = "superusers.toml"
 MAX_SITE = 2**32 - 1
+MOST_SHARDS = 1024
 MAX_REPEAT_SECONDS = 3_600  # the worker holds the identities of so many seconds in memory
 BURST_SECONDS = 10
 COMPRESSED_FROM = 256 << 10  # bytes of a set of policies
@@ -110,7 +113,7 @@ class SitePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: tuple[str, ...] = ()
     excluded_referrers: tuple[str, ...] = ()
     campaign_parameters: dict[str, tuple[str, ...]] = {}  # by field of a campaign
-    shards: int = 1
+    shards: int = 1  # at most, at any time
     repeat_seconds: int = 900
     privacy: Privacy = Privacy()
     excluded_addresses: tuple[str, ...] = ()
@@ -153,7 +156,8 @@ def limit_of(rate: float, burst: float | None) -> Limit | None:
 class Site(msgspec.Struct, frozen=True):
     """A site as its file describes it; `tokens` is keyed by the sha256 of a token, in hex.
 
-    `privacy_from`, `retention_from`: by privacy rule and by kind of data, where its value is from.
+    `privacy_from`, `retention_from`: by privacy rule and by kind of data, where its value is from. `shards`: from which
+    moment on (ms since 1970, rising) the site has how many; before the first, and without any, one.
     """
 
     id: int
@@ -166,6 +170,7 @@ class Site(msgspec.Struct, frozen=True):
     retention: Retention = Retention()
     retention_from: dict[str, str] = {}
     goal_names: dict[int, str] = {}
+    shards: tuple[tuple[int, int], ...] = ()
 
     def role(self, token: str) -> Role:
         """What this token may do here; NONE when it is not one of the site's."""
@@ -254,10 +259,10 @@ class Sites:
         self,
         sites: Mapping[int, Site],
         superusers: Mapping[str, Token] | None = None,
-        retention: Retention = Retention(),
+        retention: Retention | None = None,
     ) -> None:
         """`superusers`: the tokens of `superusers.toml`, by hash. `retention`: of sites whose file is gone."""
-        self.retention = retention
+        self.retention = Retention() if retention is None else retention
         self.by_id: Mapping[int, Site] = MappingProxyType(dict(sorted(sites.items())))
         self.policies = PolicySet({site.id: site.policy for site in self.by_id.values()})
         self.superusers: dict[str, Token] = {}
@@ -303,7 +308,7 @@ class _Exclusions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Default(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str | None = None
-    shards: int | None = None
+    shards: int | dict[str, int] | None = None
     repeat_seconds: int | None = None
     excluded_referrers: list[str] | None = None
     campaign_parameters: dict[str, list[str]] | None = None
@@ -429,9 +434,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         raise wrong("timezone", "must be a name of the IANA time zone database, such as Europe/Berlin") from None
     domains = _places("domains", file.domains, wrong)
     excluded_referrers = _first(file.excluded_referrers, default.excluded_referrers, [])
-    shards = _first(file.shards, default.shards, 1)
-    if not 1 <= shards <= 1024:
-        raise wrong("shards", "must be from 1 to 1024")
+    shards = _shards(default.shards if file.shards is None else file.shards, ZoneInfo(timezone), wrong)
     repeat_seconds = _first(file.repeat_seconds, default.repeat_seconds, 900)
     if not 0 <= repeat_seconds <= MAX_REPEAT_SECONDS:
         raise wrong("repeat_seconds", f"must be from 0 to {MAX_REPEAT_SECONDS}")
@@ -468,7 +471,7 @@ def _site(path: Path, number: int, default: _Default) -> Site:
         domains=domains,
         excluded_referrers=_places("excluded_referrers", excluded_referrers, wrong),
         campaign_parameters=_campaigns(_first(file.campaign_parameters, default.campaign_parameters, {}), wrong),
-        shards=shards,
+        shards=max((count for _, count in shards), default=1),
         repeat_seconds=repeat_seconds,
         privacy=privacy,
         goals=goals,
@@ -478,11 +481,29 @@ def _site(path: Path, number: int, default: _Default) -> Site:
     )
     limit = limit_of(rate, burst)
     where = (sources, file.main_url)
-    return Site(number, file.name or f"Site {number}", policy, tokens, limit, *where, *kept, goal_names)
+    return Site(number, file.name or f"Site {number}", policy, tokens, limit, *where, *kept, goal_names, shards)
 
 
 def _first(file: _V | None, default: _V | None, otherwise: _V) -> _V:
     return next((value for value in (file, default) if value is not None), otherwise)
+
+
+def _shards(
+    given: int | Mapping[str, int] | None, zone: ZoneInfo, wrong: Callable[[str, str], SitesError]
+) -> tuple[tuple[int, int], ...]:
+    """See `Site.shards`."""
+    if given is None:
+        return ()
+    found = {0: given} if isinstance(given, int) else dict[int, int]()
+    for text, count in given.items() if not isinstance(given, int) else ():
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            raise wrong(f"shards.{text}", "must be a date, such as 2027-01-01") from None
+        found[round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)] = count
+    if not all(1 <= count <= MOST_SHARDS for count in found.values()):
+        raise wrong("shards", f"must be from 1 to {MOST_SHARDS}")
+    return () if set(found.values()) <= {1} else tuple(sorted(found.items()))
 
 
 def _places(key: str, given: list[str], wrong: Callable[[str, str], SitesError]) -> tuple[str, ...]:

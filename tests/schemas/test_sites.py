@@ -78,6 +78,8 @@ def test_campaign_parameters_and_excluded_referrers_of_a_site_stand_over_those_o
         ("2.toml", f'[tokens]\n{"a" * 64} = "none"', "2.toml.*role"),
         ("2.toml", "[privacy]\nmask_bytes = 9", "2.toml.*mask_bytes"),
         ("2.toml", "shards = 0", "2.toml.*shards"),
+        ("2.toml", "shards = {2027-01-01 = 1025}", "2.toml.*shards.*1024"),
+        ("2.toml", "shards = {soon = 2}", "2.toml: shards.soon must be a date"),
         ("2.toml", "repeat_seconds = 3601", "2.toml.*repeat_seconds"),
         ("2.toml", "repeat_seconds = -1", "2.toml.*repeat_seconds"),
         ("2.toml", "goals = [0]", "2.toml.*goals"),
