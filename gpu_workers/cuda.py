@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 
 from gpu_workers.failures import Failure
 from gpu_workers.inputs import Limits
+from gpu_workers.parts import Parts
 from gpu_workers.video import Video, open_video
 from schemas.videos import Reason
 
@@ -59,9 +60,9 @@ def accelerator(index: int) -> HWAccel:
 
 
 @contextmanager
-def open_on_device(descriptor: int, limits: Limits, index: int) -> Iterator[Video]:
+def open_on_device(descriptor: int, limits: Limits, index: int, parts: Parts | None = None) -> Iterator[Video]:
     """The video in an open file, decoded on device `index`. Raises Failure, NoDevice."""
-    with open_video(descriptor, limits, accelerator(index)) as video:
+    with open_video(descriptor, limits, accelerator(index), parts) as video:
         if video.first.frame.sw_format is None:
             raise Failure(Reason.UNSUPPORTED_CODEC, f"the GPU does not decode this kind of {video.source.codec}")
         yield video

@@ -1,8 +1,9 @@
 """`python -m gpu_workers.decoder`: the process that touches hostile input, one task after another.
 
 It is started by `gpu_workers.supervisor`, knows no password and no address, and reads tasks as JSON lines from standard
-input; its answers, and how far it is, are JSON lines on standard output. It lives under limits of memory, CPU time and
-file size, and dies with its parent. When it dies itself, one task failed and nothing else.
+input; its answers, how far it is, and what it needs of a file in parts, are JSON lines on standard output. It lives
+under limits of memory, CPU time and file size, and dies with its parent. When it dies itself, one task failed and
+nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import av.subtitles.stream  # noqa: F401
 import msgspec
 
 from gpu_workers.failures import Failure
+from gpu_workers.parts import Fetch, Needs
 from gpu_workers.progress import Tell
 from gpu_workers.thumbnails import Made, Task, make
 from infra.service.logs import describe
@@ -48,19 +50,26 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     tail: str = ""
 
 
+class Filled(msgspec.Struct, frozen=True):
+    """What was needed (`parts.Needs`) is in the file; with a reason: it is not, and never will be."""
+
+    reason: Reason | None = None
+    detail: str = ""
+
+
 class Ready(msgspec.Struct, frozen=True):
     """The first line: the process waits for tasks."""
 
     pid: int
 
 
-def answer(request: Request, tell: Tell) -> Answer:
-    """Does a task and tells how far it is; whatever goes wrong is an answer."""
+def answer(request: Request, tell: Tell, fetch: Fetch | None = None) -> Answer:
+    """Does a task and tells how far it is; whatever goes wrong is an answer. `fetch`: for a file in parts."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime + request.cpu_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
     try:
-        return Answer(made=make(request.task, tell))
+        return Answer(made=make(request.task, tell, fetch))
     except Failure as failure:
         return Answer(reason=failure.reason, detail=failure.detail, tail=failure.tail)
     except MemoryError:
@@ -94,10 +103,17 @@ def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
         answers.write(msgspec.json.encode(message) + b"\n")
         answers.flush()
 
+    def fetch(first: int, last: int) -> None:
+        say(Needs(first, last))
+        said = filled(tasks.readline())
+        if said.reason is not None:
+            raise Failure(said.reason, said.detail)
+
     decode = msgspec.json.Decoder(Request).decode
+    filled = msgspec.json.Decoder(Filled).decode
     say(Ready(os.getpid()))
     for line in tasks:
-        say(answer(decode(line), say))
+        say(answer(decode(line), say, fetch))
         gc.collect()
 
 

@@ -334,12 +334,12 @@ class Leases:
     def _make(self, job: Job, cancel: threading.Event, engine: Engine | None) -> Made:
         """The outputs of a job, in the decoder's thread. Raises Failure, or Cancelled once `cancel` is set."""
         with (
-            source(job, self._settings, self._storage, self._outbound, cancel) as (path, folder),
+            source(job, self._settings, self._storage, self._outbound, cancel) as found,
             destination(self._settings, self._storage) as (root, keep),
         ):
             task = Task(
-                path=path,
-                folder=folder,
+                path=found.path,
+                folder=found.folder,
                 outputs=job.outputs,
                 root=str(root),
                 name=job.id,
@@ -347,8 +347,9 @@ class Leases:
                 engine=engine,
                 device=self.device,
                 costs=self._costs,
+                in_parts=found.fetch is not None,
             )
-            made = self._decoder.run(task, self._settings.video_job_seconds, cancel, self._see)
+            made = self._decoder.run(task, self._settings.video_job_seconds, cancel, self._see, found.fetch)
             keep(made.outputs)
             return made
 

@@ -18,8 +18,9 @@ from typing import TypeVar
 
 import msgspec
 
-from gpu_workers.decoder import Answer, Ready, Request
+from gpu_workers.decoder import Answer, Filled, Ready, Request
 from gpu_workers.failures import Failure
+from gpu_workers.parts import Fetch, Needs
 from gpu_workers.progress import Progress, Tell, nobody
 from gpu_workers.thumbnails import Made, Task
 from infra.service.logs import logger
@@ -38,7 +39,7 @@ TASKS = 500  # after which a decoder is replaced, as libraries leak
 LOOK = 0.1  # seconds between looks at whether a task was cancelled
 T = TypeVar("T")
 _ready: msgspec.json.Decoder[Ready] = msgspec.json.Decoder(Ready)
-_said: msgspec.json.Decoder[Answer | Progress] = msgspec.json.Decoder(Answer | Progress)
+_said: msgspec.json.Decoder[Answer | Progress | Needs] = msgspec.json.Decoder(Answer | Progress | Needs)
 
 
 class Cancelled(Exception):
@@ -81,9 +82,19 @@ class Decoder:
         self.starts += 1
         self._read(_ready, time.monotonic() + START_SECONDS, threading.Event())
 
-    def run(self, task: Task, seconds: float, cancel: threading.Event | None = None, tell: Tell = nobody) -> Made:
+    def run(
+        self,
+        task: Task,
+        seconds: float,
+        cancel: threading.Event | None = None,
+        tell: Tell = nobody,
+        fetch: Fetch | None = None,
+    ) -> Made:
         """Does a task within `seconds` of wall time; meanwhile `tell` hears how far it is. Raises Failure, or Cancelled
         once `cancel` is set.
+
+        `fetch`: brings what is needed of a file in parts, in time that does not count, or raises Failure or Cancelled.
+        It must refuse what the file does not have, and asking without end: a decoder may have been taken over.
 
         Whatever it raises, no process is left at work on the task.
         """
@@ -102,12 +113,36 @@ class Decoder:
             raise self._ended() from None
         deadline = time.monotonic() + seconds
         while not isinstance(answer := self._read(_said, deadline, cancel or threading.Event()), Answer):
-            tell(answer)
+            if isinstance(answer, Needs):
+                began = time.monotonic()
+                self._fill(answer, fetch)
+                deadline += time.monotonic() - began
+            else:
+                tell(answer)
         if answer.made is not None:
             return answer.made
         if answer.trace:
             log.error("decoder_error", detail=answer.detail, trace=answer.trace)
         raise Failure(answer.reason or Reason.INTERNAL_ERROR, answer.detail, answer.tail)
+
+    def _fill(self, needs: Needs, fetch: Fetch | None) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            if fetch is None:
+                raise Failure(Reason.INTERNAL_ERROR, "parts of a file were asked for that is whole")
+            fetch(needs.first, needs.last)
+            said = Filled()
+        except Failure as failure:
+            said = Filled(failure.reason, failure.detail)
+        except BaseException:
+            self.stop()
+            raise
+        try:
+            self._process.stdin.write(msgspec.json.encode(said) + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
 
     def stop(self) -> None:
         """Ends the process, at once and whatever it does."""

@@ -20,6 +20,7 @@ from gpu_workers.cuda_cli import CommandFailed, CommandVideo
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Size
 from gpu_workers.inputs import Limits, regular_file
+from gpu_workers.parts import Fetch, Parts
 from gpu_workers.progress import Tell, Teller, nobody
 from gpu_workers.storage import Folder
 from gpu_workers.takers import Taker, takers
@@ -32,6 +33,7 @@ class Task(msgspec.Struct, frozen=True):
     """What to make. `folder` is where the input must lie (None: anywhere); outputs go to `root`/`name`.
 
     `engine` None: whichever is the cheapest, and another one where that fails; the GPU only if `device` says which.
+    `in_parts`: the file has holes, and what is read is to be fetched first.
     """
 
     path: str
@@ -43,6 +45,7 @@ class Task(msgspec.Struct, frozen=True):
     engine: Engine | None = None
     device: int | None = None  # number of an admitted CUDA device
     costs: router.Table = router.DEFAULT
+    in_parts: bool = False
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -54,17 +57,20 @@ class Made(msgspec.Struct, frozen=True):
     engine: Engine = Engine.CPU
 
 
-def make(task: Task, tell: Tell = nobody) -> Made:
+def make(task: Task, tell: Tell = nobody, fetch: Fetch | None = None) -> Made:
     """Makes all outputs of a task, and tells how far it is; raises Failure. Doing it again writes the same files with
-    the same content."""
+    the same content. `fetch`: for a file in parts."""
     began = time.monotonic()
     teller = Teller(tell)
     try:
-        with regular_file(task.path, task.folder, task.limits) as file, open_video(file, task.limits) as video:
+        with (
+            regular_file(task.path, task.folder, task.limits) as file,
+            open_video(file, task.limits, parts=(parts := _parts(task, file, fetch))) as video,
+        ):
             for engine in _engines(task, video):
                 wanted = takers(task.outputs, video)
                 try:
-                    with source_of(engine, task, file, video) as source:
+                    with source_of(engine, task, file, video, parts) as source:
                         complete = _one_pass(source, video, wanted, [kind(output) for output in task.outputs], teller)
                 except (Failure, NoDevice, CommandFailed, av.error.FFmpegError) as error:
                     if engine is Engine.CPU:
@@ -84,6 +90,10 @@ def make(task: Task, tell: Tell = nobody) -> Made:
     except MemoryError as error:
         raise Failure(Reason.MEMORY_LIMIT, "there is not enough memory for it") from error
     raise AssertionError("the last engine either makes the outputs or raises")
+
+
+def _parts(task: Task, file: int, fetch: Fetch | None) -> Parts | None:
+    return None if fetch is None or not task.in_parts else Parts(file, fetch)
 
 
 def _engines(task: Task, video: Video) -> Sequence[Engine]:
@@ -106,14 +116,16 @@ class _Frames(Protocol):
 
 
 @contextmanager
-def source_of(engine: Engine, task: Task, file: int, video: Video) -> Iterator[_Frames]:
+def source_of(engine: Engine, task: Task, file: int, video: Video, parts: Parts | None = None) -> Iterator[_Frames]:
     device = task.device or 0
     if engine is Engine.CUDA:
-        with open_on_device(file, task.limits, device) as on_device:
+        with open_on_device(file, task.limits, device, parts) as on_device:
             yield on_device
     elif engine is Engine.CPU:
         yield video
     else:
+        if parts is not None:
+            parts.whole()
         yield CommandVideo(video, file, Chain.DECODE if engine is Engine.CUDA_CLI else Chain.SOFTWARE, device)
 
 

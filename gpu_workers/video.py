@@ -39,6 +39,7 @@ from gpu_workers import dolby_vision
 from gpu_workers.failures import Failure
 from gpu_workers.geometry import Orientation, Size, display, orientation, pixel_aspect
 from gpu_workers.inputs import Limits
+from gpu_workers.parts import Parts
 from gpu_workers.pictures import stored
 from schemas.videos import Reason, Source
 
@@ -338,12 +339,16 @@ class _Run:
 
 
 @contextmanager
-def open_video(descriptor: int, limits: Limits, device: HWAccel | None = None) -> Iterator[Video]:
-    """The video in an open file (`inputs.regular_file`), decoded on `device` where there is one. Raises Failure."""
+def open_video(
+    descriptor: int, limits: Limits, device: HWAccel | None = None, parts: Parts | None = None
+) -> Iterator[Video]:
+    """The video in an open file (`inputs.regular_file`), decoded on `device` where there is one; `parts`: of a file
+    that is not here as a whole. Raises Failure."""
     av.logging.set_level(None)
     try:
         # By its descriptor, so that neither the name's ending nor a change of the path plays a part.
-        container = av.open(f"file:/proc/self/fd/{descriptor}", options=limits.options(), hwaccel=device)
+        file = f"file:/proc/self/fd/{descriptor}" if parts is None else parts.reader()
+        container = av.open(file, "r", options=limits.options(), hwaccel=device)
     except av.error.MemoryError as error:
         raise Failure(Reason.MEMORY_LIMIT, "the demuxer ran out of memory") from error
     except RuntimeError:  # of PyAV, where the device decodes no codec in the file
