@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -19,7 +20,18 @@ from ingest import headers
 from ingest.directory import Directory
 from ingest.headers import Fields
 from ingest.permissions import Refused
-from ingest.requests import FLESH, QUERY_LIMIT, Row, judge, partition_of, rare, repeat_of_body, repeat_of_key, standing
+from ingest.requests import (
+    FLESH,
+    QUERY_LIMIT,
+    Row,
+    Standings,
+    judge,
+    partition_of,
+    rare,
+    repeat_of_body,
+    repeat_of_key,
+    standing,
+)
 from schemas import parameters
 from schemas.reasons import Invalid
 
@@ -121,6 +133,8 @@ def read(
     invalid: list[tuple[int, Invalid]] = []
     who = (received_ms, address, agent, language)
     known = _Known(directory, token, who).__getitem__ if token else directory.plain.get
+    standings: Standings = {}
+    repeats = lru_cache(16)(partial(repeat_of_key, key or b""))
     common = key is None and not hints and _common(items)
     for index, item in enumerate(items):
         if common and item[:1] == "?":
@@ -144,7 +158,7 @@ def read(
             continue
         if item_ is None:
             continue
-        judged = judge(item_, directory, token, None, received_ms)
+        judged = judge(item_, directory, token, None, received_ms, standings)
         if isinstance(judged, Refused):
             invalid.append((index, judged.reason))
             continue
@@ -158,7 +172,7 @@ def read(
             language,
             "" if b"uadata" in judged.special else hints,
             judged.query,
-            repeat if key is None else repeat_of_key(key, judged.place.site, judged.token),
+            repeat if key is None else repeats(judged.place.site, judged.token),
             count,
             index,
         )

@@ -48,7 +48,7 @@ def refusal(given: Mapping[bytes, str], writes: bool, goals: Set[int], now_ms: i
     if (visitor := given.get(b"cid")) and not _visitor(visitor):
         return _bad("The parameter cid must be exactly 16 hexadecimal digits.")
     for name in TIMINGS:
-        if parameters.integer(given.get(name)) < 0:
+        if (timing := given.get(name)) is not None and parameters.integer(timing) < 0:
             return _bad(f"The parameter {name.decode()} must not be negative.")
     if goals and (goal := parameters.integer(given.get(b"idgoal"), -1)) > 0 and goal not in goals:
         return _bad("The parameter idgoal names no goal of this site.")

@@ -26,7 +26,7 @@ REFERER_LIMIT = 4096  # bytes of a Referer that may stand in for `url`
 
 # The fields of `schemas.packets.Event`, in its order.
 Row = tuple[int, int, bytes, int, int, str, str, str, str, bytes, int, int]
-NO_PARAMETERS: Mapping[bytes, bytes] = {}
+Standings = dict[tuple[int, str], tuple[int, int]]  # by site and token what `standing` tells
 
 _special = re.compile(
     rb"&(idsite|token_auth|send_image|urlref|url|uadata|%s)=([^&]*)" % b"|".join(sorted(GUARDED, reverse=True))
@@ -65,12 +65,18 @@ class Judged:
 
 
 def judge(
-    query: bytes, directory: Directory, token: str = "", referer: bytes | None = None, now_ms: int = 0
+    query: bytes,
+    directory: Directory,
+    token: str = "",
+    referer: bytes | None = None,
+    now_ms: int = 0,
+    standings: Standings | None = None,
 ) -> Judged | Refused:
     """Reads one raw query string.
 
     `token` is the request's own and gives way to one in the query. `referer` stands in for `url` where both `url`
-    and `urlref` are missing or empty. `now_ms`: when the request came, which `cdt` is compared with.
+    and `urlref` are missing or empty. `now_ms`: when the request came, which `cdt` is compared with. `standings`: what
+    is known of tokens from other items of the same request.
     """
     if len(query) > QUERY_LIMIT:
         return TOO_LARGE
@@ -88,7 +94,12 @@ def judge(
             return UNKNOWN_SITE
     if b"token_auth" in special:
         token = _text(special[b"token_auth"])
-    role, flags = standing(directory, place, token)
+    if standings is None:
+        role, flags = standing(directory, place, token)
+    elif (known := standings.get((place.site, token))) is None:
+        role, flags = standings[place.site, token] = standing(directory, place, token)
+    else:
+        role, flags = known
     address = None
     if not GUARDED.isdisjoint(special):
         values = {name: _text(value) for name, value in special.items() if name in GUARDED}

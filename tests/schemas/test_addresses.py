@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.addresses import any_holds, host, pack, parse_range
@@ -35,6 +35,28 @@ def test_an_address_is_16_bytes_in_whatever_form_it_comes(text: str, expected: s
 @pytest.mark.parametrize("text", ["", "-", "unknown", "localhost", "1.2.3", "1.2.3.4.5", "1.2.3.256", "[::1", "1:2"])
 def test_what_is_no_address(text: str) -> None:
     assert pack(text) is None or text == "[::1"  # a bracket that is not closed hides nothing
+
+
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(["0", "1", "00", "07", "255", "256", "1e1", "0x1", " 1", "", "\uff11", "\0"])).map(
+            ".".join
+        ),
+        st.text("0123456789.x \u0661", max_size=16),
+        st.ip_addresses().map(str),
+    )
+)
+@example("1.2.3.4\n")
+@example("1.2.3.04")
+@example("127.1")
+def test_the_short_cut_for_bare_addresses_has_the_same_grammar(text: str) -> None:
+    try:
+        address = ip_address(host(text).partition("%")[0])
+    except ValueError:
+        assert pack(text) is None
+        return
+    number = int(address) | (0xFFFF << 32 if address.version == 4 else 0)
+    assert packed(text) == number.to_bytes(16, "big")
 
 
 def test_a_host_without_its_port() -> None:
