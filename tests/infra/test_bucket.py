@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gpu_workers.sources import IN_PARTS_FROM
 from infra.service.settings import Settings
 from schemas.videos import RECORD
 from tests.clips import small
@@ -92,10 +93,17 @@ def test_from_upload_to_files_and_nothing(
     with Image.open(poster) as image:
         assert image.size == (outputs[0]["width"], outputs[0]["height"])
 
+    padding = IN_PARTS_FROM.to_bytes(4, "big") + b"free" + bytes(IN_PARTS_FROM - 8)  # a box that nobody reads
+    large = api.upload(clip + padding, outputs=[{"kind": "poster", "width": 160}]).body["id"]
+    eventually(lambda: api.get(large).body.get("state") == "done", lambda: api.get(large).body)
+    found = api.get(large).body
+    assert found["source"]["bytes"] == len(clip) + len(padding)
+    assert gateway.objects(bucket)[f"outputs/{found['outputs'][0]['path']}"] == poster.read_bytes()
+
     bad = api.upload(b"no video at all" * 100).body["id"]
     eventually(lambda: api.get(bad).body["state"] == "failed", lambda: api.get(bad).body)
     assert api.get(bad).body["reason"] == "unsupported_format"
-    for gone in (job, bad):
+    for gone in (job, large, bad):
         assert api.delete(gone).status == 204
         assert api.get(gone).status == 404
     left = gateway.objects(bucket)
