@@ -25,7 +25,8 @@ def removing(client: Client, table: str, month: int, where: str) -> Iterator[int
     engine when this process ends.
     """
     client.command(
-        f"ALTER TABLE {table} DELETE IN PARTITION ID '{month}' WHERE {where}", settings={"mutations_sync": 0}
+        f"ALTER TABLE {table} DELETE IN PARTITION ID '{month}' WHERE {where}",
+        settings={"mutations_sync": 0, "max_query_size": 1 << 24},
     )
     while True:
         rows = client.query(

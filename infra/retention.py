@@ -24,6 +24,7 @@ from streams.swaps import TERM, State, Swap, Swaps
 COLUMNS = {"events": "time", "rejects": "received_at", "recordings": "received_at", "heatmap": "received_at"}
 RECORD = ("run", "what", "site_id", "data", "month", "first", "last", "rows", "changed", "rule")
 EPOCH = date(1970, 1, 1)
+LONG = {"max_query_size": 1 << 24}  # of queries that name every site
 Tell = Callable[[str], None]
 
 
@@ -70,7 +71,7 @@ def _gone(client: Client, sites: Sites, kind: str, now: datetime) -> dict[int, T
         return {}
     rows = client.query(
         f"SELECT DISTINCT site_id FROM {kind} WHERE site_id NOT IN ({', '.join(map(str, sites.by_id)) or '0'})",
-        settings={"max_query_size": 1 << 24},
+        settings=LONG,
     ).result_rows
     return {int(site): _term(int(site), days, now, UTC) for (site,) in rows}
 
@@ -114,7 +115,8 @@ def _over(client: Client, kind: str, found: dict[int, Term]) -> Iterator[tuple[i
         return
     rows = client.query(
         f"SELECT toYYYYMM({COLUMNS[kind]}) AS month, site_id, count() FROM {kind} WHERE {_where(kind, found.values())} "
-        "GROUP BY month, site_id ORDER BY month, site_id"
+        "GROUP BY month, site_id ORDER BY month, site_id",
+        settings=LONG,
     ).result_rows
     months: dict[int, dict[int, int]] = {}
     for month, site, count in rows:
@@ -135,7 +137,8 @@ def _whole(client: Client, sites: Sites, kind: str, month: int, found: Mapping[i
         return False
     known = ", ".join(map(str, sorted(found)))
     others = client.query(
-        f"SELECT count() FROM {kind} WHERE toYYYYMM({COLUMNS[kind]}) = {month} AND site_id NOT IN ({known})"
+        f"SELECT count() FROM {kind} WHERE toYYYYMM({COLUMNS[kind]}) = {month} AND site_id NOT IN ({known})",
+        settings=LONG,
     ).result_rows
     return not others[0][0]
 
@@ -169,8 +172,13 @@ def _renewed(swaps: Swaps, swap: Swap, at: float) -> float:
 
 
 def _where(kind: str, over: Iterable[Term]) -> str:
+    """Sites whose time is over at the same moment share a term: of thousands the engine would refuse a term each."""
+    starts: dict[int, list[int]] = {}
+    for term in over:
+        starts.setdefault(term.start, []).append(term.site)
     return " OR ".join(
-        f"(site_id = {term.site} AND {COLUMNS[kind]} < fromUnixTimestamp64Milli({term.start}, 'UTC'))" for term in over
+        f"(site_id IN ({', '.join(map(str, sites))}) AND {COLUMNS[kind]} < fromUnixTimestamp64Milli({start}, 'UTC'))"
+        for start, sites in starts.items()
     )
 
 

@@ -78,5 +78,5 @@ def _lines(report: Report) -> list[str]:
     if not report.dry_run:
         out.append(f"{report.checked} rows checked, {sum(report.differing.values())} values against the rules")
     if late := report.late + report.unwanted + report.recordings.left + report.heatmap.left:
-        out.append(f"{late} rows came meanwhile under older rules; run this again")
+        out.append(f"{late} rows are left that the rules don't allow, as some came meanwhile; run this again")
     return out

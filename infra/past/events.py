@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +30,8 @@ from infra.service.clickhouse import connect, insert_if
 from infra.service.vault import SecretDestroyed, SecretMissing, Vault, master_keys
 from infra.unsettled import take_back
 from schemas.privacy import Consent
+from schemas.recordings import Recordings
+from schemas.sites import SitePolicy
 from schemas.tables import EVENTS, sql_columns
 from schemas.topics import EVENTS_RAW
 from streams import consent, keyed
@@ -91,7 +94,7 @@ class Events:
 
     def needs(self, versions: Iterable[bytes]) -> str:
         """The SQL of rows that are not yet under the rules of today, of all versions that occur."""
-        done = unhexed(self._scope.done(versions))
+        done = unhexed(self._scope.done(versions, _decides))
         return " OR ".join([f"policy_version NOT IN ({done})", *(_not_empty(name) for name in self.unset)])
 
     def open(self) -> tuple[str, dict[int, int]]:
@@ -153,10 +156,12 @@ class Events:
         swap = self._swaps.begin(month)
         try:
             with self._held(swap, "events"):
-                where, count = self.unwanted()
+                where, counted = self.unwanted()
+                count = counted.get(month, 0)
+                self._scope.record(self._run, "removing", "events", month, count, count, ())
                 self._remove(swap, "events", where)
-            done.removed = count.get(month, 0)
-            self._scope.record(self._run, "removed", "events", month, done.removed, done.removed, ())
+            done.removed = count
+            self._scope.record(self._run, "removed", "events", month, count, count, ())
         finally:
             self._swaps.end(swap)
         self._scope.tell(f"{month}: {done.removed} rows without consent removed")
@@ -183,6 +188,7 @@ class Events:
             with self._held(swap, swap.table):
                 self._follow(swap, places)
                 self._scope.tell(f"{month}: swapping")
+                self._scope.record(self._run, "anonymising", "events", month, rows, changed, self.unset)
                 try:
                     self._swaps.replace(self._swaps.renew(swap, State.HELD))
                 except SwapLost:
@@ -306,6 +312,11 @@ class Events:
             found.checked += rows.num_rows
             self._scope.tell(f"checked {found.checked} rows")
         return found
+
+
+def _decides(policy: SitePolicy) -> SitePolicy:
+    """What of a policy decides about rows that are stored."""
+    return msgspec.structs.replace(policy, shards=1, repeat_seconds=0, recordings=Recordings())
 
 
 def _comparable(column: pa.ChunkedArray) -> pa.Array:

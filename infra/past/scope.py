@@ -17,6 +17,8 @@ from streams.policies import Policies
 from streams.rules import Rules
 
 Tell = Callable[[str], None]
+EPOCH = date(1970, 1, 1)  # there is nothing from before
+HOUR_MS = 3_600_000
 
 
 class PastError(RuntimeError):
@@ -42,8 +44,8 @@ class Scope:
         if last >= today:
             latest = today - timedelta(days=1)
             raise PastError(f"the period must be over at the site, where it is {today}: --to {latest} at the latest")
-        self.first, self.last = first, last
-        self.start, self.end = (self._midnight(day) for day in (first, last + timedelta(days=1)))
+        self.first, self.last = max(first, EPOCH), max(last, EPOCH)
+        self.start, self.end = (self._midnight(day) for day in (self.first, self.last + timedelta(days=1)))
         self._known = Policies(settings.kafka, settings.topic(SITE_POLICIES))
         self._known.refresh()
 
@@ -51,9 +53,11 @@ class Scope:
         moment = datetime(day.year, day.month, day.day, tzinfo=self.rules.timezone)
         return round(moment.timestamp() * 1000)
 
-    def period(self, column: str) -> str:
-        """The SQL of the site's rows whose moment in `column` is in the period."""
-        return f"site_id = {self.site} AND {column} >= {_moment(self.start)} AND {column} < {_moment(self.end)}"
+    def period(self, column: str, *, hours: bool = False) -> str:
+        """The SQL of the site's rows whose moment in `column` is in the period; with `hours` it is the begin of an
+        hour of UTC, of which a part is enough."""
+        start = self.start - self.start % HOUR_MS if hours else self.start
+        return f"site_id = {self.site} AND {column} >= {_moment(start)} AND {column} < {_moment(self.end)}"
 
     def versions(self, table: str, column: str) -> list[bytes]:
         """The versions of policies that rows of the period name."""
@@ -63,15 +67,16 @@ class Scope:
         ).result_rows
         return [bytes(version) for (version,) in rows]
 
-    def done(self, versions: Iterable[bytes]) -> list[bytes]:
-        """Those of the versions which say the same of the site as the one of today, and that one."""
-        return sorted({*(version for version in versions if self._same(version)), self.policies.version})
+    def done(self, versions: Iterable[bytes], decides: Callable[[SitePolicy], SitePolicy]) -> list[bytes]:
+        """Those of the versions which say the same of the site as the one of today, and that one. `decides`: what of a
+        policy decides, the rest of which is as it is by default."""
+        return sorted({*(version for version in versions if self._same(version, decides)), self.policies.version})
 
-    def _same(self, version: bytes) -> bool:
+    def _same(self, version: bytes, decides: Callable[[SitePolicy], SitePolicy]) -> bool:
         known = self._known.get(version)
-        if known is None or known.revision != self.policies.revision:
+        if known is None or known.revision != self.policies.revision or (policy := known.of(self.site)) is None:
             return False
-        return known.of(self.site) == self.policy and known.folders == self.policies.folders
+        return decides(policy) == decides(self.policy) and known.folders == self.policies.folders
 
     def before(self, version: bytes) -> Rules | None:
         """The rules that the site had under a version; None where that is not known any more."""
@@ -98,10 +103,10 @@ class Scope:
             for found in stream:
                 waiting.append(pa.table(found))
                 if sum(one.num_rows for one in waiting) >= most:
-                    yield _typed(waiting, schema)
+                    yield typed(waiting, schema)
                     waiting = []
             if sum(one.num_rows for one in waiting):
-                yield _typed(waiting, schema)
+                yield typed(waiting, schema)
 
     def publish(self) -> None:
         """The rules that rows will name are on their topic, as a collector puts them there."""
@@ -128,7 +133,8 @@ def unhexed(versions: Iterable[bytes]) -> str:
     return ", ".join(f"unhex('{version.hex()}')" for version in versions)
 
 
-def _typed(blocks: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+def typed(blocks: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """What the engine sent as rows of `schema`."""
     rows = pa.concat_tables(blocks).combine_chunks()
     columns = []
     for wanted in schema:

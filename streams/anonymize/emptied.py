@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.tables import EVENTS, ReferrerType
-from streams import consent, fields
+from streams import fields
 
 IDS = (
     *("visitor_id", "visitor_kind", "config_id", "user_id", "order_id"),
@@ -18,14 +18,14 @@ VISIT = ("visit_id", "visit_start", "visit_position", "visit_pageviews", "visit_
 # What tells which event a row is, when and of which site and visit, and what the rules above decide.
 _NEVER_UNSET = (
     *("writer", "partition", "seq", "index", "generation", "offset", "policy_version", "site_id", "shard"),
-    *("received_at", "time", "action_type", "goal_id", "address", "repeat_id", "parameters_removed", "visit_campaign"),
+    *("received_at", "time", "day", "action_type", "goal_id", "address", "repeat_id", "parameters_removed"),
+    *("visit_campaign", "consent"),
     *IDS,
     *VISIT,
 )
 UNSET: dict[str, Any] = {name: None for name in EVENTS.names if name not in _NEVER_UNSET} | {
     "resolution": fields.UNKNOWN_RESOLUTION,
     "local_seconds": -1,
-    "consent": consent.UNKNOWN,
     "referrer_type": int(ReferrerType.DIRECT),
 }
 # Matomo's names of the columns that it lets be unset, where ours differ.

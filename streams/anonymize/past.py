@@ -95,7 +95,8 @@ def anonymise(
     if not n:
         return rows
     granted = rows["consent"].to_numpy() == consent.GIVEN
-    if rules.consented is None or not granted.any() or granted.all():
+    decides = rules.consented is not None or (before is not None and before.consented is not None)
+    if not decides or not granted.any() or granted.all():
         of = rules.of_consent(consent.GIVEN) if granted.all() else rules
         was = before.of_consent(consent.GIVEN) if before is not None and granted.all() else before
         found = _Rows(rows, of, keys, was).run()

@@ -1,8 +1,7 @@
 """Stored recordings and heatmaps, brought under the rules of today: masked once more as if they came now.
 
-What is masked stays as it is when it is masked again, so a chunk that the rules of today made does not change. What
-only the events before masking told, such as the marks of a page that were not kept, can't be judged again: then it is
-masked.
+A chunk that the rules of today made mostly stays as it is when it is masked again, and never shows more: what only the
+events before masking told, such as marks of a page that were not kept, can't be judged again, and is then masked.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ Row = dict[str, Any]
 
 def recording(row: Mapping[str, Any], rules: Rules, unmask: tuple[Selector, ...]) -> Row:
     """What the rules decide of a row of `recordings`; its counts stay those of what was masked when it came."""
-    events = json.loads(row["data"])
+    try:
+        events = json.loads(row["data"])
+    except (ValueError, RecursionError):  # nothing that a worker has stored; masked or not at all
+        events = []
     masked = mask(events if isinstance(events, list) else [], rules, unmask, Tally())
     url = link(row["url"], rules)
     text = json.dumps(masked.events, separators=(",", ":"), allow_nan=False)

@@ -229,3 +229,20 @@ def test_every_column_but_those_that_name_a_row_may_be_emptied() -> None:
     new = past.anonymise(old, rules(policies, 1), KEYS, policies.version, unset=sorted(emptied.UNSET))
     assert new.schema == EVENTS
     assert plain(new)[0]["url"] == ""
+
+
+def test_rows_of_both_kinds_of_consent_are_judged_by_the_rules_that_each_came_under() -> None:
+    """Also where only the rules of then told them apart."""
+    wide = {"custom_dimensions": "day", "consent": "aware", "with_consent": "matomo-default"}
+    raw = "deadbeefdeadbeef"
+    given, other = (row(f"{consent}dimension1={raw}&url=https://a.example/", **wide) for consent in ("consent=1&", ""))
+    assert given["dimension_value"].to_pylist() == [[raw]] != other["dimension_value"].to_pylist()
+    policies, before = of(custom_dimensions="site"), rules(of(**wide), 1)
+
+    def made(rows: pa.Table) -> list[Any]:
+        out = past.anonymise(rows, rules(policies, 1), KEYS, policies.version, before)
+        return list(out["dimension_value"].to_pylist())
+
+    both = pa.concat_tables([given, other]).unify_dictionaries().combine_chunks()
+    assert made(both) == made(given) + made(other)
+    assert made(given) != [[raw]]

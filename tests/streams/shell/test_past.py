@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from schemas.routing import ROUTING_VERSION
 from schemas.sites import REVISION, PolicySet, SitePolicy, load_sites
 from schemas.topics import EVENTS_RAW
 from streams import sink
+from streams.anonymize.emptied import UNSET, column
 from streams.batch import Record
 from streams.ownership import Ownership
 from streams.partitions import Life
@@ -153,8 +154,9 @@ def test_one_site_is_changed_and_every_other_row_stays(client: Client, stored: S
         assert new[name].equals(own[name])
     assert not set(new["visitor_id"].to_pylist()) & set(own["visitor_id"].to_pylist())
     assert tables(client) == []
-    record = client.query("SELECT what, site_id, data, rows, changed, rule FROM past_changes").result_rows
-    assert record == [("anonymised", 1, "events", report.rows, report.changed, f"policy {report.policy_version}")]
+    record = client.query("SELECT what, site_id, data, rows, changed, rule FROM past_changes ORDER BY at").result_rows
+    done = (1, "events", report.rows, report.changed, f"policy {report.policy_version}")
+    assert record == [("anonymising", *done), ("anonymised", *done)]
     written = list(written_since(stack.settings.state, began))
     assert any(bytes.fromhex(report.policy_version) in content for content in written)
     for form in (run.events.keys.secret, run.events.keys.secret.hex().encode()):
@@ -203,9 +205,52 @@ def test_rows_without_the_consent_that_is_asked_for_now_are_removed(
     assert count(client, "SELECT count() FROM events WHERE site_id = 1") == granted
     assert rows(client, "site_id != 1").equals(others)
     record = client.query("SELECT what, data, rows FROM past_changes ORDER BY at").result_rows
-    assert record == [("removed", "events", without), ("anonymised", "events", granted)]
+    done = (("removing", without), ("removed", without), ("anonymising", granted), ("anonymised", granted))
+    assert record == [(what, "events", amount) for what, amount in done]
     assert anonymise(client, stored).removed == 0
     assert make_pipeline().assign({0: 0, 1: 0, 2: 0}) == {0: 12, 1: 12, 2: (len(given) + 9) // 10}
+
+
+def test_what_is_removed_is_told_before(client: Client, stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    (stored.sites / "1.toml").write_text(FILE.format(preset="matomo-default") + 'consent = "required"\n')
+    own, ended = count(client, "SELECT count() FROM events WHERE site_id = 1"), Swaps.end
+
+    def cut_off(swaps: Swaps, swap: Any) -> None:
+        ended(swaps, swap)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Swaps, "end", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            anonymise(client, stored)
+    assert anonymise(client, stored).right
+    assert count(client, "SELECT count() FROM events WHERE site_id = 1") == 0
+    found = client.query("SELECT what, rows FROM past_changes ORDER BY at").result_rows
+    assert found == [("removing", own), ("removed", own)]
+
+
+def test_a_period_may_begin_long_ago(client: Client, stored: Settings) -> None:
+    report = Past(client, stored, 1, date(1, 1, 1), YESTERDAY).run()
+    assert (report.right, report.first) == (True, "1970-01-01")
+    assert report.rows > 0
+    assert count(client, "SELECT count() FROM past_changes WHERE what = 'anonymised'") == 1
+
+
+def test_what_decides_nothing_about_rows_changes_none(client: Client, stored: Settings) -> None:
+    assert anonymise(client, stored).rows > 0
+    more = "shards = 2\nrepeat_seconds = 60\n{}[recordings]\nenabled = true\n"
+    (stored.sites / "1.toml").write_text(more.format(FILE.format(preset="no-personal-data")))
+    assert anonymise(client, stored).rows == 0
+    (stored.sites / "1.toml").write_text(
+        more.format("timezone = 'Asia/Tokyo'\n" + FILE.format(preset="no-personal-data"))
+    )
+    assert anonymise(client, stored).rows > 0
+
+
+@pytest.mark.parametrize("name", ["consent", "day", "address", "visitor_id"])
+def test_what_decides_is_not_emptied(name: str) -> None:
+    with pytest.raises(KeyError):
+        column(name)
 
 
 def test_columns_that_are_emptied_besides(client: Client, stored: Settings) -> None:
@@ -215,6 +260,11 @@ def test_columns_that_are_emptied_besides(client: Client, stored: Settings) -> N
     assert count(client, "SELECT count() FROM events WHERE site_id = 1 AND title != ''") == 0
     assert count(client, "SELECT count() FROM events WHERE site_id = 2 AND title != ''") > 0
     assert anonymise(client, stored, unset=["title", "item_sku"]).rows == 0
+
+
+def test_every_column_that_may_be_emptied_is_looked_at(client: Client, stored: Settings) -> None:
+    report = Past(client, stored, 1, YESTERDAY, YESTERDAY, unset=list(UNSET)).run(dry_run=True)
+    assert report.rows == count(client, "SELECT count() FROM events WHERE site_id = 1")
 
 
 def test_while_inserts_are_held_nobody_owns_a_partition(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 
+from infra.past import recordings as past
 from infra.past.run import Past, Report
 from infra.service.clickhouse import Client, insert_if
 from infra.service.settings import Settings
@@ -86,8 +88,8 @@ def test_texts_that_are_masked_today_are_masked_in_what_is_stored(client: Client
     assert showing(client, "shirts of") == 6  # its mark is one that the rules of today know
     assert count(client, "SELECT count() FROM recordings") == 6
     assert count(client, "SELECT count() FROM heatmap") == 6
-    record = client.query("SELECT what, data, rows, changed FROM past_changes").result_rows
-    assert record == [("anonymised", "recordings", 2, 2)]
+    record = client.query("SELECT what, data, rows, changed FROM past_changes ORDER BY at").result_rows
+    assert record == [("anonymising", "recordings", 2, 2), ("anonymised", "recordings", 2, 2)]
     assert anonymise(client, stored).recordings.rows == 0
 
     # A chunk that is stored once more as it was then, as a worker does that was killed, is found by the next run.
@@ -116,7 +118,7 @@ def test_addresses_lose_what_the_rules_do_not_keep_today(client: Client, stored:
     assert "12345678" not in selector
     assert anonymise(client, stored).heatmap.rows == 0
     record = client.query("SELECT what, data, rows, changed FROM past_changes WHERE data != 'recordings'").result_rows
-    assert record == [("anonymised", "heatmap", 2, 2)]
+    assert record == [("anonymising", "heatmap", 0, 0), ("anonymised", "heatmap", 2, 2)]
 
 
 def test_recordings_that_did_not_ask_for_consent_are_removed_once_the_rules_ask(
@@ -129,4 +131,55 @@ def test_recordings_that_did_not_ask_for_consent_are_removed_once_the_rules_ask(
     assert count(client, "SELECT count() FROM recordings WHERE site_id = 1") == 1
     assert count(client, "SELECT count() FROM recordings WHERE site_id = 2") == 3
     assert count(client, "SELECT count() FROM heatmap WHERE site_id = 1") == 3  # which name nobody
-    assert client.query("SELECT what, data, rows FROM past_changes").result_rows == [("removed", "recordings", 2)]
+    record = client.query("SELECT what, data, rows FROM past_changes ORDER BY at").result_rows
+    assert record == [("removing", "recordings", 2), ("removed", "recordings", 2)]
+
+
+def test_a_month_that_was_not_merged_is_merged_by_the_next_run(
+    client: Client, stored: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stored.sites / "1.toml").write_text(FILE)
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(past.Recordings, "_merge", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            anonymise(client, stored)
+    assert showing(client, "shoes of") == 6  # also beside the new ones
+    report = anonymise(client, stored)
+    assert (report.right, report.recordings.rows, showing(client, "shoes of")) == (True, 0, 4)
+    record = client.query("SELECT what, rows FROM past_changes ORDER BY at").result_rows
+    assert record == [("anonymising", 2), ("anonymising", 0), ("anonymised", 0)]
+
+
+def test_many_recordings_are_changed_some_at_a_time(
+    client: Client, stored: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(client, rows([event(1, NOON + n) for n in range(40)], 9))
+    (stored.sites / "1.toml").write_text(FILE)
+    monkeypatch.setattr(past, "CHUNKS", 7)
+    report = anonymise(client, stored)
+    assert (report.right, report.recordings.rows, report.recordings.changed) == (True, 42, 42)
+    assert showing(client, "shoes of", "site_id = 1") == 1
+    assert count(client, "SELECT count() FROM recordings WHERE site_id = 1") == 43
+
+
+def test_what_decides_nothing_about_recordings_changes_none(client: Client, stored: Settings) -> None:
+    (stored.sites / "1.toml").write_text(FILE)
+    assert anonymise(client, stored).recordings.rows == 2
+    (stored.sites / "1.toml").write_text("shards = 2\n" + FILE.replace("enabled = true", "share = 0.5"))
+    assert anonymise(client, stored).recordings.rows == 0
+
+
+def test_an_hour_that_begins_before_the_period_is_looked_at_too(client: Client, world: Settings) -> None:
+    publish_policies(world, OPEN)
+    (world.sites / "1.toml").write_text('timezone = "Asia/Kolkata"\n' + FILE)
+    day = YESTERDAY - timedelta(days=2)
+    midnight = round(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo("Asia/Kolkata")).timestamp() * 1000)
+    put(client, rows([event(1, midnight + 600_000)], 1))
+    client.command("ALTER TABLE heatmap UPDATE url_path = '/u/jo@shop.example' WHERE 1", settings={"mutations_sync": 1})
+    report = Past(client, world, 1, day, day).run()
+    assert (report.right, report.heatmap.changed) == (True, 1)
+    assert count(client, "SELECT count() FROM heatmap WHERE position(url_path, '@') > 0") == 0

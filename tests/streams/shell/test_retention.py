@@ -98,6 +98,19 @@ def test_rows_of_a_site_whose_file_is_gone_are_kept_as_the_default_says(
     assert names(client) == []
 
 
+def test_thousands_of_sites_are_no_matter(client: Client, world: Settings) -> None:
+    (world.sites / "default.toml").write_text("[retention]\nrejects = 30\n")
+    many = 6_000
+    client.command(
+        "INSERT INTO rejects (site_id, received_at, writer, `partition`, seq, `index`) "
+        f"SELECT number + 10, now64(3) - INTERVAL 90 DAY, 1, 0, number, 0 FROM numbers({many})",
+        settings={"async_insert": 0},
+    )
+    removed = retention.run(client, load_sites(world.sites))
+    assert sum(one.rows for one in removed) == len(removed) == many
+    assert count(client, "SELECT count() FROM rejects") == 0
+
+
 def cut_off(*_: object) -> Iterator[int]:
     yield 1
     raise KeyboardInterrupt
