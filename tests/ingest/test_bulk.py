@@ -44,10 +44,19 @@ def read(directory: Directory, body: bytes | dict[str, Any], **fields: bytes) ->
         (b"requests=1&idsite=1", False),
         (b"", False),
         (b"idsite=1&rec=1&e_n=%22requests%22", False),
+        (b"requests=?idsite%3D1", True),
+        (b"a=1&requests%5B%5D=%3Fidsite%3D1", True),
+        (b"norequests=?a&xrequests[]=?rec=1", False),
     ],
 )
 def test_a_body_is_a_bulk_by_what_it_holds(body: bytes, expected: bool) -> None:
     assert bulk.is_bulk(body) is expected
+
+
+def test_what_looks_like_a_form_within_json_is_json(directory: Directory) -> None:
+    found, events = read(directory, {"requests": [f"{GOOD}&a=requests[]=?b", f"{GOOD}&requests[]=?c"]})
+    assert [event.query[-14:] for event in events] == ["&a=requests[]=?b"[-14:], "&requests[]=?c"]
+    assert found.invalid == []
 
 
 def test_items_are_strings_or_objects(directory: Directory) -> None:
