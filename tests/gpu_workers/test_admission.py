@@ -142,7 +142,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verdict]:
         right = thumbnails.source_of
 
         @contextmanager
-        def wrong(engine: Engine, task: Task, file: int, video: Video) -> Iterator[Any]:
+        def wrong(engine: Engine, task: Task, file: int, video: Video, _parts: object = None) -> Iterator[Any]:
             if engine is Engine.CUDA:
                 yield Faulty(video, change, late)
             else:

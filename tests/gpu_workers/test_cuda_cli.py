@@ -180,7 +180,7 @@ def test_an_engine_that_loses_frames_without_a_word_is_not_believed(
     right = thumbnails.source_of
 
     @contextmanager
-    def lossy(engine: Engine, task: Task, file: int, video: Video) -> Iterator[Any]:
+    def lossy(engine: Engine, task: Task, file: int, video: Video, _parts: object = None) -> Iterator[Any]:
         with right(Engine.CPU, task, file, video) as source:
             yield source if engine is Engine.CPU else Half(video)
 
